@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from torch import nn
@@ -55,9 +56,14 @@ class LocalRound:
         scaling = SplitScaling.from_state(constants)
         on_board = in_units(satellite.on_board, constants)
         head = head_on_board(on_board, scaling)
-        number = int(message.content.config_records["config"]["round"])  # type: ignore[arg-type]
+        config = message.content.config_records["config"]
+        taken: Any = config.get("images", [])
         task = RoundTask(
-            number, satellite.scenario.seed, satellite=satellite.index, training=satellite.training
+            int(config["round"]),  # type: ignore[arg-type]
+            satellite.scenario.seed,
+            satellite=satellite.index,
+            training=satellite.training,
+            taken=tuple(zip(taken[::2], taken[1::2], strict=True)),
         )
         return cls(
             message,
@@ -103,7 +109,7 @@ class LocalRound:
         """Return the plane's sum where there is one, else what was trained here, or that the round is suspended."""
         progress, seen = self.progress, max(1, self.progress.seen)
         metrics: dict[str, int | float | list[int] | list[float]] = {
-            "num-examples": len(self.on_board.images),
+            "num-examples": len(self.task.images(len(self.on_board.images))),
             "steps": progress.step,
             "suspended": int(self.suspended),
             "train-loss": progress.loss_sum / seen,

@@ -22,6 +22,7 @@ from client_app.proximal import Proximal
 from mission.divergence import require_sensible_loss
 from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
+from orbit.imaging.numbered_images import ImageRange, positions
 from relay.wire.manifest import MessageKind
 from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates
@@ -74,6 +75,7 @@ class RoundTask:
         seed: Of the run.
         satellite: Its position in the constellation.
         training: The scenario's ``[training]`` table.
+        taken: The images of each round so far, where they come as the satellite flies; empty trains on all in each.
     """
 
     number: int
@@ -81,17 +83,23 @@ class RoundTask:
     _: KW_ONLY
     satellite: int
     training: Training
+    taken: tuple[ImageRange, ...] = ()
 
     def batches(self, samples: int) -> list[Batch]:
-        """The round's batches, in order."""
-        settings = self.training
-        return round_batches(
-            samples,
+        """The round's batches, in order, of a satellite with so many images in all."""
+        settings, own = self.training, self.images(samples)
+        batches = round_batches(
+            len(own),
             settings.batch_size,
             settings.local_epochs,
             VIEWS[settings.augment],
             round_seed(self.seed, self.satellite, self.number),
         )
+        return [Batch(own[batch.indices], batch.views) for batch in batches]
+
+    def images(self, samples: int) -> NDArray[np.int64]:
+        """Positions of the round's images among all that a satellite has."""
+        return positions(self.taken[self.number - 1], samples) if self.taken else np.arange(samples)
 
     def crossing_batches(self, samples: int) -> list[Batch]:
         """The same under the views in which they cross, see :func:`splitmodel.training.as_they_cross`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 
-from mission.entry_points import HEADS, registered_function, registered_object
-from mission.schema import HEAD_KINDS, Scenario
+from mission.entry_points import DECODERS, HEADS, registered_function, registered_object
+from mission.schema import DECODER_KINDS, HEAD_KINDS, Scenario
 from mission.task_rules import require_task_fits
 from splitmodel.heads import HeadMaker
 from splitmodel.imagery import ImageSet
@@ -31,7 +31,8 @@ def task_of(scenario: Scenario, images: ImageSet | None) -> Task:
         else task_for(settings, images.targets, images.source.where)
     )
     require_task_fits(scenario, task.kind)
-    return replace(task, head=head_maker(scenario.task.head))
+    maker = decoder_maker(scenario.task.decoder) if task.is_dense else head_maker(scenario.task.head)
+    return replace(task, head=maker)
 
 
 def head_maker(name: str) -> HeadMaker | None:
@@ -40,13 +41,22 @@ def head_maker(name: str) -> HeadMaker | None:
     Raises:
         mission.entry_points.EntryPointError: It cannot be imported, or is no function.
     """
-    if name in HEAD_KINDS:
+    return _maker("task.head", HEADS, name, HEAD_KINDS)
+
+
+def decoder_maker(name: str) -> HeadMaker | None:
+    """Return what makes the decoder of this name, as :func:`head_maker`."""
+    return _maker("task.decoder", DECODERS, name, DECODER_KINDS)
+
+
+def _maker(key: str, group: str, name: str, ours: tuple[str, ...]) -> HeadMaker | None:
+    if name in ours:
         return None
-    where, _ = registered_object(HEADS, name, HEAD_KINDS)
-    entry = EntryPoint(name, where, HEADS)
+    where, _ = registered_object(group, name, ours)
+    entry = EntryPoint(name, where, group)
     return HeadMaker(
-        f"task.head {name!r} ({where})",
-        registered_function(HEADS, name, HEAD_KINDS),
+        f"{key} {name!r} ({where})",
+        registered_function(group, name, ours),
         module=entry.module,
         attribute=entry.attr,
     )

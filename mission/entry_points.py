@@ -20,6 +20,7 @@ AGGREGATION = "skysplit.aggregation"
 CODECS = "skysplit.codecs"
 MODEL_FAMILIES = "skysplit.families"
 HEADS = "skysplit.heads"
+DECODERS = "skysplit.decoders"
 TRACKERS = "skysplit.trackers"
 
 

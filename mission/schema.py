@@ -23,6 +23,7 @@ from pydantic import (
 from mission.entry_points import (
     AGGREGATION,
     CODECS,
+    DECODERS,
     HEADS,
     IMAGERY,
     INTER_ORBIT,
@@ -51,6 +52,8 @@ PartOfTime = Annotated[float, Field(ge=0.0, lt=1.0)]
 SATELLITES_PER_STEP = 24
 CodecName = Annotated[str, AfterValidator(OursOrRegistered(CODECS, ("fp32", "bf16", "fp16", "int8", "int4")))]
 HEAD_KINDS = ("linear",)
+DECODER_KINDS = ("linear", "convolution")
+DecoderName = Annotated[str, AfterValidator(OursOrRegistered(DECODERS, DECODER_KINDS))]
 HeadName = Annotated[str, AfterValidator(OursOrRegistered(HEADS, HEAD_KINDS))]
 IMAGE_SOURCES = ("synthetic", "synthetic-clouds", "eurosat", "parquet", "folder")
 ImageSourceName = Annotated[str, AfterValidator(OursOrRegistered(IMAGERY, IMAGE_SOURCES))]
@@ -532,7 +535,7 @@ class TaskKeys(Table):
     head: HeadName = Field(
         "linear", description="head that answers for the whole image (all other kinds): one linear layer"
     )
-    decoder: Literal["linear", "convolution"] = Field(
+    decoder: DecoderName = Field(
         "linear",
         description="head that answers at every pixel (segmentation, pixel-regression): one linear layer for all "
         "patches, or three small convolutions of their grid",
@@ -1075,7 +1078,7 @@ Degrees = Annotated[float, Field(ge=-180.0, le=180.0)]
 
 class Imaging(Table):
     """Images that satellites take as they fly, and where they keep them: rounds train on what is on board when they
-    begin (`plan`, `sweep`, `contacts --summary`)."""
+    begin (`plan`, `sweep`, `run`, `emulate`, `contacts --summary`)."""
 
     images_per_min: NotNegative = Field(
         0.0, description="images that a satellite takes while its camera works; 0 goes by swath_km"
@@ -1131,7 +1134,7 @@ class Imaging(Table):
 
 
 class Uncertainty(Table):
-    """Outages that no plan knows before they happen; `plan --draws` and `compare --draws` fly rounds through them."""
+    """Outages that no plan knows before they happen; `run` and `--draws` of `plan` and `compare` fly through them."""
 
     station_outage: PartOfTime = Field(
         0.0, description="part of the time in which a station is out of service, weather aside"

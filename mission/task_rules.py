@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mission.scenario import ScenarioError
-from mission.schema import Scenario
+from mission.schema import DECODER_KINDS, Scenario
 
 DENSE_KINDS = ("segmentation", "pixel-regression")  # whose head answers at every pixel
 
@@ -31,6 +31,11 @@ def require_task_fits(scenario: Scenario, kind: str) -> None:
                 f'training.head_rows: found "by-class" with task.head = "{scenario.task.head}", which has no row for '
                 'each class; allowed: "by-images"'
             )
+    if scenario.split.bottleneck and kind in DENSE_KINDS and scenario.task.decoder not in DECODER_KINDS:
+        raise ScenarioError(
+            f'split.bottleneck: found {scenario.split.bottleneck} with task.decoder = "{scenario.task.decoder}", whose '
+            "first layer nobody knows; allowed: 0"
+        )
     if scenario.split.bottleneck and kind not in DENSE_KINDS:
         raise ScenarioError(
             f"split.bottleneck: found {scenario.split.bottleneck} with {kind}, of which one state per image returns; "

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mission.record import write_text
+from orbit.imaging.numbered_images import ImageRange
 from splitmodel.tasks import Score
 from strategies.aggregation.client_updates import ClientUpdate
 from strategies.problem.round_state import RoundState
@@ -43,6 +44,7 @@ class Checkpoint:
         server: The server optimiser's state.
         pending_updates: What satellites have come to and not delivered yet.
         carry_over: What they had done when the round ended, as it is planned, and what antennas point at.
+        taken: The images of each round and satellite, where these come as satellites fly.
     """
 
     round: int
@@ -54,6 +56,7 @@ class Checkpoint:
     server: Mapping[str, Tensor]
     pending_updates: Mapping[str, ClientUpdate]
     carry_over: RoundState
+    taken: Sequence[tuple[ImageRange, ...]] = ()
 
     def save(self, directory: Path) -> None:
         """Write both files, each whole; ``state.json`` comes last and says that the checkpoint is complete."""
@@ -82,6 +85,7 @@ class Checkpoint:
                 "on_ground": self.carry_over.on_ground,
                 "pointed": sorted(self.carry_over.pointed),
             },
+            "taken": self.taken,
         }
         write_text(directory / _STATE, json.dumps(state) + "\n")
 
@@ -124,6 +128,7 @@ class Checkpoint:
                     tuple(state["carry_over"]["on_ground"]),
                     pointed=frozenset((node, peer) for node, peer in state["carry_over"]["pointed"]),
                 ),
+                taken=[tuple((first, count) for first, count in ranges) for ranges in state.get("taken", [])],
             )
         except Exception as error:  # safetensors raises a class of its own that is no ValueError
             raise CheckpointError(f"{directory}: a damaged checkpoint: {error}") from error

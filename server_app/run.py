@@ -19,7 +19,8 @@ from mission.schema import Scenario
 from mission.text.first_cause import cause_of
 from relay.node.settings import LocalRelay, local_relay
 from server_app.checkpoint import Checkpoint, newest
-from server_app.planning.imaging import require_all_on_board
+from server_app.planning.imaging import require_trainable
+from server_app.planning.uncertainty import drawn_outages_of, require_flyable
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class ServerRun:
 
     def __post_init__(self) -> None:
         """Raise ScenarioError for what no run does, or only a simulation."""
-        require_all_on_board(self.scenario, "a run")
+        require_trainable(self.scenario)
+        require_flyable(self.scenario)
         if self.relay is not None:
             require_emulable(self.scenario)
 
@@ -97,6 +99,11 @@ def recorded_run(context: Context) -> Iterator[ServerRun]:
 
 def require_emulable(scenario: Scenario) -> None:
     """Raise ScenarioError for what only a simulation can do."""
+    if drawn_outages_of(scenario).happens:
+        raise ScenarioError(
+            "uncertainty: found outages; an emulation follows its plan, which is not made anew on the way, allowed: "
+            "station_outage = 0 and isl_outage = 0, and stations without blocked"
+        )
     if scenario.training.labels == "ground":
         raise ScenarioError(
             'training.labels: found "ground"; an emulation moves the tensors of the split, allowed: "on-board"'

@@ -16,8 +16,10 @@ from server_app.environment import Environment
 from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
+from server_app.planning.arriving_planner import ArrivingPlanner
 from server_app.planning.mission_planner import MissionPlanner
 from server_app.planning.round_planner import RoundPlanner, framing_of
+from server_app.planning.uncertainty import drawn_outages_of
 from server_app.results.rounds import enrolment_facts
 from server_app.run import ServerRun
 from splitmodel.imagery.statistics import BandStatistics, merge
@@ -68,8 +70,7 @@ def plan_mission(
         strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
     """
     record, scenario, samples = run.record, run.scenario, list(clients.samples.values())
-    has_rounds = scenario.strategy.averaging == "rounds"
-    planner = (RoundPlanner if has_rounds else MissionPlanner)(
+    planner = _planner_of(scenario)(
         scenario,
         mission.contact_plan,
         costs=mission.costs,
@@ -87,13 +88,24 @@ def plan_mission(
     else:
         started = {name: late.started for name, late in checkpoint.pending_updates.items()}
         planner.resume(checkpoint.carry_over, started)
+        if isinstance(planner, ArrivingPlanner):
+            planner.taken[:] = checkpoint.taken
         start_s = checkpoint.mission_time_s
+    if (outages := drawn_outages_of(scenario)).happens:
+        planner.fly_through(outages)
     environment.begin_rounds(planner.carry_over.pointed)
     warnings = advice(scenario, mission.costs, samples, framing_of(mission.contact_plan))
     for line in warnings:
         log(WARNING, "%s", line)
     record.note(warnings=warnings)
     return planner, start_s
+
+
+def _planner_of(scenario: Scenario) -> type[RoundPlanner | MissionPlanner | ArrivingPlanner]:
+    """Return who plans a scenario: its rounds, on all images or those on board, or a mission without rounds."""
+    if scenario.strategy.averaging != "rounds":
+        return MissionPlanner
+    return ArrivingPlanner if scenario.imaging.enabled else RoundPlanner
 
 
 def flower_strategy(scenario: Scenario) -> type[SplitFederatedStrategy]:

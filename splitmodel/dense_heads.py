@@ -7,9 +7,10 @@ row and column, E values of a patch, K outputs of a pixel.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.protocol import TokenLayout
-from splitmodel.heads import StandardisedHead, VectorHead
+from splitmodel.heads import HeadMaker, OwnHead, StandardisedHead, VectorHead
 
-Decoder = Literal["linear", "convolution"]
+Decoder = str  # "linear", "convolution", or the name of another package's
 CONVOLUTION_WIDTH = 64  # channels of the convolutional decoder
 
 
@@ -137,7 +138,43 @@ class ConvolutionHead(VectorHead):
         return self.grid.assembled(values.flatten(2).mT)
 
 
-DenseHead = PatchHead | ConvolutionHead
+class OwnDenseHead(OwnHead):
+    """A decoder that another package makes, at the resolution of the patches, on standardised states.
+
+    Attributes:
+        grid: Where the patches lie.
+    """
+
+    def __init__(
+        self, layers: nn.Module, maker: HeadMaker, *, grid: PatchGrid, outputs: int, scaling: Scaling
+    ) -> None:
+        super().__init__(layers, maker, outputs=outputs, scaling=scaling)
+        self.grid = grid
+
+    @classmethod
+    def new(cls, maker: HeadMaker, grid: PatchGrid, inputs: int, *, outputs: int, seed: int) -> Self:
+        """Return a head on states that are not scaled, with weights drawn from ``seed``.
+
+        Raises:
+            ModelLoadError: See :meth:`splitmodel.heads.HeadMaker.new`.
+        """
+        places = grid.rows, grid.columns
+        layers = maker.layers(inputs, outputs * grid.patch_pixels, seed=seed, places=places)
+        return cls(layers, maker, grid=grid, outputs=outputs, scaling=Scaling.neutral(inputs))
+
+    def scaled(self, scaling: Scaling) -> Self:
+        """Return a copy for states that are scaled so."""
+        layers = copy.deepcopy(self.layers)
+        return type(self)(layers, self.maker, grid=self.grid, outputs=self.outputs, scaling=scaling)
+
+    def forward(self, states_BPE: Tensor) -> Tensor:
+        """Return a map of each output, shape (B, K, height, width)."""
+        states = self.scaling.standardise(states_BPE)
+        grid_BEHW = states.mT.unflatten(2, (self.grid.rows, self.grid.columns))
+        return self.grid.assembled(self.layers(grid_BEHW).flatten(2).mT)
+
+
+DenseHead = PatchHead | ConvolutionHead | OwnDenseHead
 TrainedHead = StandardisedHead | VectorHead  # of whatever task, once its states are scaled
 
 
@@ -162,24 +199,33 @@ def outputs_of(head: nn.Module) -> int:
 
 
 def new_dense_head(
-    decoder: Decoder, grid: PatchGrid, inputs: int, outputs: int, *, seed: int = 0
+    decoder: Decoder,
+    grid: PatchGrid,
+    inputs: int,
+    outputs: int,
+    *,
+    seed: int = 0,
+    maker: HeadMaker | None = None,
 ) -> DenseHead:
     """Return a trainable head that answers at every pixel.
 
     Args:
-        decoder: ``linear`` or ``convolution``.
+        decoder: ``linear`` or ``convolution``, unless another package makes it.
         grid: Where the patches lie.
         inputs: Values of a patch, E.
         outputs: Of a pixel, K.
         seed: Of the weights.
+        maker: Of another package.
 
     Raises:
-        ModelLoadError: No output, or patches of no pixel.
+        ModelLoadError: No output, or patches of no pixel; or what another package makes cannot be trained.
     """
     if outputs < 1 or min(grid.side) < 1:
         raise ModelLoadError(
             f"a dense head needs an output and patches of a pixel or more; found {outputs} outputs and {grid}"
         )
+    if maker is not None:
+        return OwnDenseHead.new(maker, grid, inputs, outputs=outputs, seed=seed)
     if decoder == "linear":
         return PatchHead.new(grid, inputs, outputs, seed)
     return ConvolutionHead.new(grid, inputs, outputs, seed)

@@ -164,11 +164,12 @@ class VectorHead(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class HeadMaker:
-    """A function of another package that makes heads for whole images.
+    """A function of another package that makes heads for whole images, or decoders of the states of patches.
 
     Attributes:
         words: Which one it is, for messages.
-        make: Returns a module of pooled states (B, inputs) to outputs (B, outputs).
+        make: Returns a module of pooled states (B, inputs) to outputs (B, outputs), or of the states of patches
+            (B, inputs, rows, columns) to (B, outputs, rows, columns).
         module, attribute: Where it is imported from.
     """
 
@@ -184,18 +185,26 @@ class HeadMaker:
         Raises:
             ModelLoadError: The function fails, or returns what cannot be trained over a split.
         """
+        layers = self.layers(inputs, outputs, seed=seed)
+        return OwnHead(layers, self, outputs=outputs, scaling=Scaling.neutral(inputs))
+
+    def layers(self, inputs: int, outputs: int, *, seed: int = 0, places: tuple[int, ...] = ()) -> nn.Module:
+        """Return what the function makes, for states at so many places: none, or rows and columns of patches.
+
+        Raises: As :meth:`new`.
+        """
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 layers = self.make(inputs, outputs)
-            self._require(layers, inputs, outputs)
+            self._require(layers, (2, inputs, *places), (2, outputs, *places))
         except ModelLoadError:
             raise
         except Exception as error:  # whatever a package's code does
             raise ModelLoadError(f"{self.words}: failed: {type(error).__name__}: {error}") from error
-        return OwnHead(layers, self, outputs=outputs, scaling=Scaling.neutral(inputs))
+        return layers
 
-    def _require(self, layers: nn.Module, inputs: int, outputs: int) -> None:
+    def _require(self, layers: nn.Module, states: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         """Raise ModelLoadError unless all that is learnt is parameters, and outputs have their shape."""
         if not isinstance(layers, nn.Module):
             raise ModelLoadError(
@@ -215,9 +224,9 @@ class HeadMaker:
                 f"{self.words}: has the buffer {buffers[0]}; allowed: none, as satellites average parameters alone"
             )
         with torch.no_grad():
-            shape = tuple(layers(torch.zeros(2, inputs)).shape)
-        if shape != (2, outputs):
-            raise ModelLoadError(f"{self.words}: makes {shape} of (2, {inputs}); allowed: (2, {outputs})")
+            shape = tuple(layers(torch.zeros(states)).shape)
+        if shape != outputs:
+            raise ModelLoadError(f"{self.words}: makes {shape} of {states}; allowed: {outputs}")
 
 
 class OwnHead(VectorHead):

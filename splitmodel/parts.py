@@ -425,7 +425,7 @@ def head_for(
     Arguments and errors as of `load_split`.
     """
     if decoder is not None:
-        return new_dense_head(decoder, grid, state_shape[-1], outputs, seed=seed)
+        return new_dense_head(decoder, grid, state_shape[-1], outputs, seed=seed, maker=maker)
     if maker is not None:
         _require_labels(outputs, numbers)
         return maker.new(state_shape[-1], outputs, seed=seed)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from logging import INFO, WARNING
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from mission.clock import VirtualClock
 from mission.run_config import RunConfig
+from orbit.imaging.numbered_images import ImageRange
 from strategies.aggregation.client_updates import Averaging, ClientUpdate
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.aggregation.server_optimizer import ServerOptimizer
@@ -77,6 +78,9 @@ class _Round:
         orders: The order in which each plane is summed.
         arrays: The weights that are sent.
         delivering: The satellites whose weights are delivered in it, in the order of the enrolled clients.
+        images: Of each satellite in the rounds up to this one, where not all are in each; else empty.
+        samples: Training images of each satellite in it.
+        averaging: How what they deliver becomes one.
     """
 
     number: int
@@ -85,13 +89,16 @@ class _Round:
     orders: Sequence[PlaneOrder]
     arrays: ArrayRecord
     delivering: Sequence[str]
+    images: Mapping[str, Sequence[ImageRange]]
+    samples: Mapping[str, int]
+    averaging: Averaging
 
 
 class GroundService(Protocol):
     """The backbone's side of a round."""
 
-    def begin_round(self, number: int, schedule: Schedule) -> None:
-        """Expect the tensors of the steps of this schedule."""
+    def begin_round(self, number: int, schedule: Schedule, samples: Mapping[str, int] | None = None) -> None:
+        """Expect the tensors of the steps of this schedule, of so many images of each satellite."""
 
     def first_served(self, satellites: Collection[str]) -> str | None:
         """Return the satellites to serve first, or ``None`` if the order does not matter."""
@@ -115,6 +122,9 @@ class Planner(Protocol):
 
     def orders(self, plan: Plan) -> Sequence[PlaneOrder]:
         """Return the order in which each plane is summed."""
+
+    def images(self, number: int) -> Mapping[str, Sequence[ImageRange]]:
+        """Return the images of each satellite in rounds 1 to ``number``, where not all are in each; else nothing."""
 
 
 class RoundEnvironment(Protocol):
@@ -211,10 +221,7 @@ class SplitFederatedStrategy(Strategy):
             log(INFO, "")
             log(INFO, "[ROUND %s/%s]", number, num_rounds)
             plan = self._planner(number, self._environment.clock.now_s)
-            orders = self._planner.orders(plan)
-            self._round = _Round(
-                number, plan, orders=orders, arrays=arrays, delivering=self._delivering(plan)
-            )
+            self._round = self._begun(number, plan, arrays)
             replies = self._train(grid, config, time.monotonic() + timeout)
             arrays, result.train_metrics_clientapp[number], outcome = self._close(replies)
             result.arrays = arrays
@@ -230,11 +237,29 @@ class SplitFederatedStrategy(Strategy):
         log(INFO, "Finished in %.1f s", time.monotonic() - began_s)
         return result
 
+    def _begun(self, number: int, plan: Plan, arrays: ArrayRecord) -> _Round:
+        """Return a round that starts; where images come as satellites fly, each counts by those that it trains on."""
+        images = self._planner.images(number)
+        samples = {name: ranges[-1][1] for name, ranges in images.items()} or self._clients.samples
+        averaging = self._averaging
+        if images:
+            averaging = replace(averaging, labels={name: [samples[name]] for name in averaging.labels})
+        return _Round(
+            number,
+            plan,
+            orders=self._planner.orders(plan),
+            arrays=arrays,
+            delivering=self._delivering(plan),
+            images=images,
+            samples=samples,
+            averaging=averaging,
+        )
+
     def _train(self, grid: Grid, config: ConfigRecord, deadline: float) -> list[Message]:
         """Have the round trained as planned, and return what satellites answer."""
         number, plan = self._round.number, self._round.plan
         schedule = Schedule.of(plan, self._starting(number))
-        self._ground.begin_round(number, schedule)
+        self._ground.begin_round(number, schedule, self._round.samples)
         self._environment.start_round(plan)
         position = {name: index for index, name in enumerate(schedule.steps_of)}
         messages = self.configure_train(number, self._round.arrays, config, grid)
@@ -251,7 +276,7 @@ class SplitFederatedStrategy(Strategy):
         aggregated, metrics = self.aggregate_train(number, replies)
         due = self._round.delivering
         ages = {name: number - self._pending_updates[name].started for name in due}
-        by_ground = self._ground.end_round(*self._averaging.weights(ages))
+        by_ground = self._ground.end_round(*self._round.averaging.weights(ages))
         self._environment.clock.advance_to(end_s)
         arrays = self._server_optimizer.step(number, self._round.arrays, aggregated)
         if by_ground is not None:
@@ -281,22 +306,26 @@ class SplitFederatedStrategy(Strategy):
         """Return a ``train`` message with the head for every satellite that is not at an earlier round still."""
         config = ConfigRecord({**config, **self._config, "round": server_round})
         return [
-            self._train_message(
-                self._clients.nodes[name], ConfigRecord({**config, **self._exchange_of(name)}), arrays
-            )
+            self._train_message(self._clients.nodes[name], ConfigRecord({**config, **own}), arrays)
             for name in self._starting(server_round)
+            for own in [{**self._images_of(name), **self._exchange_of(name)}]
         ]
 
     def _starting(self, number: int) -> list[str]:
         """Return the satellites that start in a round, in the order of the enrolled clients."""
         return [name for name in self._clients.nodes if name not in self._pending_updates]
 
+    def _images_of(self, name: str) -> dict[str, Any]:
+        """What a satellite is told of the images of the rounds so far, if not all are in each: first, count, first …"""
+        ranges = self._round.images.get(name)
+        return {"images": [number for images in ranges for number in images]} if ranges else {}
+
     def _exchange_of(self, name: str) -> dict[str, Any]:
         """What a satellite is told of the exchange in its plane, if there is one."""
         plane = next(plane for plane in self._round.orders if name in plane.members)
         if not (self._environment.sums_planes and plane.linked):
             return {}
-        counts = self._averaging.counts(name).tolist()
+        counts = self._round.averaging.counts(name).tolist()
         return {"plane": list(plane.members), "ring": plane.ring, "counts": counts}
 
     def aggregate_train(
@@ -314,7 +343,7 @@ class SplitFederatedStrategy(Strategy):
             )
         sent = {key: array.numpy() for key, array in self._round.arrays.items()}
         due = {name: self._pending_updates[name] for name in self._round.delivering}
-        mean = self._averaging.mean(sent, due, server_round, self._round.orders)
+        mean = self._round.averaging.mean(sent, due, server_round, self._round.orders)
         trained = [
             name for name in self._clients.nodes if self._pending_updates[name].started == server_round
         ]
@@ -322,7 +351,7 @@ class SplitFederatedStrategy(Strategy):
             key: float(
                 np.average(
                     [self._pending_updates[name].report[key] for name in trained],
-                    weights=[self._clients.samples[name] for name in trained],
+                    weights=[self._round.samples[name] for name in trained],
                 )
             )
             for key in ("train-loss", "train-accuracy")

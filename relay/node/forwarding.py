@@ -25,6 +25,7 @@ _URGENCY = {
     MessageKind.FEATURES: 2,
     MessageKind.IMAGES: 2,
     MessageKind.LABELS: 2,
+    MessageKind.RELEASE: 2,
 }
 
 

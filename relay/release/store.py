@@ -1,6 +1,7 @@
 """Releases on board: chunks as they come, in any order; then activation in one step, and the way back.
 
     ROOT/incoming/RELEASE/   files as far as they have come, and received.bin, a byte per chunk
+    ROOT/expected            the manifest of the release that comes
     ROOT/releases/RELEASE/   whole and verified
     ROOT/current             names the release in use, ROOT/previous the one before
 
@@ -40,6 +41,16 @@ class ReleaseStore:
     def path(self, release: str) -> Path:
         """The folder of a release that is whole."""
         return self.root / "releases" / release
+
+    @property
+    def expected(self) -> ReleaseManifest | None:
+        """The release whose chunks come, by the last manifest that came; ``None`` before the first."""
+        path = self.root / "expected"
+        return ReleaseManifest.from_bytes(path.read_bytes()) if path.exists() else None
+
+    def expect(self, manifest: ReleaseManifest) -> None:
+        """Take chunks from now on for those of this release."""
+        _replace(self.root / "expected", manifest.to_bytes())
 
     def missing(self, manifest: ReleaseManifest) -> list[int]:
         """Chunks that have not come yet, in order: with these a transfer resumes."""

@@ -64,7 +64,7 @@ class Conflict(WireError):
 
 class MessageKind(enum.IntEnum):
     """The crossings c1 to c4 of the split, the weights that are averaged, names of images for c1, raw images with
-    their labels, and a head that all share with its gradient."""
+    their labels, a head that all share with its gradient, and trained files on their way up with the answers."""
 
     FEATURES = pb.FEATURES
     HIDDEN = pb.HIDDEN
@@ -76,6 +76,7 @@ class MessageKind(enum.IntEnum):
     LABELS = pb.LABELS
     HEAD = pb.HEAD
     GRAD_HEAD = pb.GRAD_HEAD
+    RELEASE = pb.RELEASE
 
 
 DTYPE_BYTES = MappingProxyType(

@@ -20,6 +20,7 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LABELS: _ClassVar[Kind]
     HEAD: _ClassVar[Kind]
     GRAD_HEAD: _ClassVar[Kind]
+    RELEASE: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 FEATURES: Kind
 HIDDEN: Kind
@@ -31,6 +32,7 @@ IMAGES: Kind
 LABELS: Kind
 HEAD: Kind
 GRAD_HEAD: Kind
+RELEASE: Kind
 
 class Attribute(_message.Message):
     __slots__ = ("text", "integer", "real")

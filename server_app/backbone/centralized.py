@@ -87,8 +87,9 @@ class CentralizedTrainer:
         self._steps.load_state(state)
         self._publish()
 
-    def begin_round(self, number: int, schedule: Schedule) -> None:
-        """Accept what is given in a round."""
+    def begin_round(self, number: int, schedule: Schedule, samples: Mapping[str, int] | None = None) -> None:
+        """Accept what is given in a round; all images are in each."""
+        del samples
         self._round = number
         order = list(self._samples)
         self._first_pass = [(order.index(name), count) for name, count in schedule.first_pass]

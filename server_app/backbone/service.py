@@ -218,9 +218,13 @@ class BackboneService:
                 {name.removeprefix(_HEAD): tensor for name, tensor in state.items() if name.startswith(_HEAD)}
             )
 
-    def begin_round(self, number: int, schedule: Schedule) -> None:
-        """Accept the bundles of a round, whose steps come as the schedule says."""
+    def begin_round(self, number: int, schedule: Schedule, samples: Mapping[str, int] | None = None) -> None:
+        """Accept the bundles of a round, whose steps come as the schedule says.
+
+        ``samples`` are the images of each satellite in it, where they are not those of :meth:`configure`.
+        """
         training = self._scenario.training
+        self._samples = samples or self._samples
         self._round = number
         self._schedule = schedule
         if self._sequence is not None:

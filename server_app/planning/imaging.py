@@ -79,6 +79,29 @@ def image_bytes_of(scenario: Scenario, costs: Profile) -> float:
     return raw_bytes + _VALUE_BYTES * values * VIEWS[training.augment]
 
 
+def require_trainable(scenario: Scenario) -> None:
+    """Raise ``ScenarioError`` for what no run does with images that come as satellites fly."""
+    if not scenario.imaging.enabled:
+        return
+    training, strategy = scenario.training, scenario.strategy
+    for key, value, allowed in (
+        (
+            "training.mode",
+            training.mode,
+            tuple(mode for mode in Mode if mode not in (Mode.DOWNLINK, Mode.FEATURES)),
+        ),
+        ("training.labels", training.labels, ("on-board",)),
+        ("training.head_rows", training.head_rows, ("by-images",)),
+        ("strategy.averaging", strategy.averaging, ("rounds",)),
+        ("strategy.planes_per_round", strategy.planes_per_round, (0,)),
+    ):
+        if value not in allowed:
+            raise ScenarioError(
+                f"{key}: found {value} with [imaging], whose images a run has as they come; allowed: "
+                + ", ".join(map(str, allowed))
+            )
+
+
 def require_all_on_board(scenario: Scenario, planner: str) -> None:
     """Raise ``ScenarioError`` where satellites take images as they fly, for what plans with all of them on board.
 
@@ -94,5 +117,5 @@ def require_all_on_board(scenario: Scenario, planner: str) -> None:
         raise ScenarioError(
             f"imaging.{key}: found {value:g} with {planner}, whose rounds train on the same images from the start; "
             "allowed: 0; images that arrive are planned by skysplit plan, contacts --summary and sweep without "
-            "--missions"
+            "--missions, and trained on by skysplit run and emulate"
         )

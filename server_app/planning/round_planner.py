@@ -12,6 +12,7 @@ from mission.orbits import constellation_of, eclipses_of
 from mission.scenario import ScenarioError
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
+from orbit.imaging.numbered_images import ImageRange
 from server_app.planning.round_traffic import Framing
 from server_app.planning.workloads import MissionWorkloads, PlaceInMission, variant_of
 from splitmodel.costs.published import Profile
@@ -26,6 +27,9 @@ from strategies.problem.round_state import RoundState
 from strategies.problem.storage import Storage
 from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
+from strategies.uncertainty.flight import fly
+from strategies.uncertainty.flown_plan import flown_plan
+from strategies.uncertainty.outages import OutageModel, Outages
 
 _FLOPS_PER_TFLOPS = 1e12
 _J_PER_WH = 3600.0
@@ -80,8 +84,15 @@ class RoundPlanner:
         self.quorum = quorum_of(scenario, contact_plan, samples)
         self.carry_over = RoundState()
         self._late_since: dict[str, int] = {}  # in which round each late satellite started, by name
+        self._outages: Outages | None = None
+        self._notice_s = 0.0
+        self.interruptions = 0  # of the last round
         unsigned = dataclasses.replace(self._workloads, framing=Framing())
         self._aggregate_bytes = unsigned.of_round(self._variant).aggregate_bytes
+
+    def fly_through(self, model: OutageModel) -> None:
+        """Fly the rounds from now on through the first draw of outages, planned anew whenever one interrupts them."""
+        self._outages, self._notice_s = model.draw(self._contact_plan, 0), model.notice_s
 
     def enrolment(self, start_s: float) -> Plan:
         """The plan of what comes before round 1, see :meth:`.workloads.MissionWorkloads.enrolment`.
@@ -89,7 +100,8 @@ class RoundPlanner:
         Raises:
             strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
         """
-        plan = self._planned(self._workloads.enrolment(), start_s)
+        problem = self._problem(self._workloads.enrolment(), start_s)
+        plan = checked_plan(dataclasses.replace(problem, storage=None), self._strategy_config)
         self.carry_over = RoundState(pointed=plan.pointed)
         return plan
 
@@ -110,6 +122,10 @@ class RoundPlanner:
         self._late_since = {name: self._late_since.get(name, number) for name in late}
         return plan
 
+    def images(self, number: int) -> Mapping[str, Sequence[ImageRange]]:
+        """Return no images: all are in every round."""
+        return {}
+
     def resume(self, carry_over: RoundState, late_since: Mapping[str, int]) -> None:
         """Go on after a round: with what it left, and in which round each late satellite started."""
         self.carry_over, self._late_since = carry_over, dict(late_since)
@@ -122,7 +138,13 @@ class RoundPlanner:
         return frozenset(plan.nodes[plan.index(name)].plane for name in late)
 
     def _planned(self, workload: Workload, start_s: float) -> Plan:
-        return checked_plan(self._problem(workload, start_s), self._strategy_config)
+        problem = self._problem(workload, start_s)
+        plan = checked_plan(problem, self._strategy_config)
+        if self._outages is None:
+            return plan
+        flown = fly(plan, problem, self._strategy_config, self._outages, notice_s=self._notice_s)
+        self.interruptions = flown.interruptions
+        return flown_plan(flown)
 
     def _problem(self, workload: Workload, start_s: float) -> PlanningProblem:
         return PlanningProblem(

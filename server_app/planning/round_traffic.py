@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mission.run_config import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
 from mission.schema import Scenario, Training
+from orbit.imaging.numbered_images import ImageRange, positions
 from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import (
     DIGEST_BYTES,
@@ -144,10 +145,20 @@ class SentImages:
         samples: Training images of each satellite.
         mode: As planned.
         room: Images, each view counted, whose features the ground keeps in mode ``lora``.
+        taken: The images of each round and satellite, where not all of them are in each; it may grow.
     """
 
-    def __init__(self, scenario: Scenario, samples: Sequence[int], *, mode: str, room: int) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        samples: Sequence[int],
+        *,
+        mode: str,
+        room: int,
+        taken: Sequence[Sequence[ImageRange]] | None = None,
+    ) -> None:
         self._scenario = scenario
+        self._taken = taken
         self._asks_once = mode != "lora"
         self._names = room > 0
         self._room = shares(room, samples)
@@ -170,13 +181,20 @@ class SentImages:
 
     def _of(self, satellite: int, number: int) -> RoundTraffic:
         since, training = self._since[satellite], self._scenario.training
-        count, crossing = since.shape
-        if not count:
+        share, crossing = since.shape
+        if not share:
             return RoundTraffic()
+        own = (
+            np.arange(share) if self._taken is None else positions(self._taken[number - 1][satellite], share)
+        )
+        count = len(own)
         if not (self._asks_once or self._names):
             return _nothing_kept(count, training)
         seed = round_seed(self._scenario.seed, satellite, number)
-        order = round_order(count, training.local_epochs, self._views, seed)
+        order = [
+            (own[images], views)
+            for images, views in round_order(count, training.local_epochs, self._views, seed)
+        ]
         if self._asks_once:
             return self._asked(satellite, order)
         since[since != _NEVER] = _EARLIER

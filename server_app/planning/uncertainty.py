@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
+from mission.scenario import ScenarioError
 from mission.schema import Scenario, Station
 from strategies.uncertainty.outages import OutageLaw, OutageModel
 
@@ -24,6 +25,24 @@ def outage_model_of(scenario: Scenario) -> OutageModel:
             "uncertainty.station_outage, uncertainty.isl_outage or a station's blocked above 0"
         )
     return model
+
+
+def require_flyable(scenario: Scenario) -> None:
+    """Raise ``ScenarioError`` for a run with outages whose rounds cannot resume half-way."""
+    training, strategy = scenario.training, scenario.strategy
+    if not drawn_outages_of(scenario).happens:
+        return
+    for key, value, allowed in (
+        ("training.mode", training.mode, ("head", "lora")),
+        ("training.labels", training.labels, ("on-board",)),
+        ("strategy.averaging", strategy.averaging, ("rounds",)),
+        ("strategy.planes_per_round", strategy.planes_per_round, (0,)),
+    ):
+        if value not in allowed:
+            raise ScenarioError(
+                f"{key}: found {value} with outages (uncertainty), whose rounds resume half-way; allowed: "
+                + ", ".join(map(str, allowed))
+            )
 
 
 def drawn_outages_of(scenario: Scenario) -> OutageModel:

@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from mission.client_update import pieces_of
 from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
+from orbit.imaging.numbered_images import ImageRange
 from relay.wire.manifest import MessageKind
 from server_app.planning.round_traffic import (
     Framing,
@@ -80,6 +81,8 @@ class MissionWorkloads:
         workload = self._from_profile(variant, place)
         if workload.central and place.delivers_head:
             workload = dataclasses.replace(workload, update_bytes=self._weights_bytes(self.costs.head_bytes))
+        if variant.client_share:
+            return self._client_part(workload, variant.client_share)
         if variant.mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
             return workload
         traffic = place.traffic
@@ -153,13 +156,18 @@ class MissionWorkloads:
             update_bytes=0.0 if training.mode == "downlink" else update,
         )
 
-    def sent_images(self, mode: Mode) -> SentImages | None:
-        """Return what follows the images that are computed, or cross, only once; ``None`` where there are none."""
+    def sent_images(
+        self, mode: Mode, taken: Sequence[Sequence[ImageRange]] | None = None
+    ) -> SentImages | None:
+        """Return what follows the images that are computed, or cross, only once; ``None`` where there are none.
+
+        ``taken`` has the images of each round and satellite, and grows; by default all are in every round.
+        """
         if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
             return None
         row_bytes = row_bytes_of(self.scenario, self.costs)
         room = kept_rows(self.scenario, row_bytes, sum(self.samples)) if mode is Mode.LORA else 0
-        return SentImages(self.scenario, self.samples, mode=mode, room=room)
+        return SentImages(self.scenario, self.samples, mode=mode, room=room, taken=taken)
 
     def _from_profile(self, variant: TrainingVariant, place: PlaceInMission) -> Workload:
         """A round by the sizes of the model, before headers are added and what is kept is taken away."""
@@ -200,6 +208,23 @@ class MissionWorkloads:
             return dataclasses.replace(workload, onboard_flops=onboard_flops)
         computed = fresh / workload.epochs if variant.onboard_cache else 1.0
         return _adapted_on_board(workload, costs, variant.adapted_blocks, computed)
+
+    def _client_part(self, whole: Workload, share: float) -> Workload:
+        """A round that trains the first blocks on board, with an auxiliary head, and sends features and labels.
+
+        The auxiliary head is as large as the model's own. A backward pass costs two forward passes.
+        """
+        costs = self.costs
+        params = costs.embedding_params + share * costs.backbone_params
+        weights = self._weights_bytes(_VALUE_BYTES * (params + costs.head_params))
+        return dataclasses.replace(
+            whole,
+            onboard_flops=3.0 * (costs.embedding_flops + share * costs.backbone_flops)
+            + costs.head_step_flops,
+            aggregate_bytes=weights,
+            update_bytes=weights,
+            c1_bytes=row_bytes_of(self.scenario, costs) + _target(costs).bytes,
+        )
 
     def _crossing(self, workload: Workload, traffic: RoundTraffic) -> Workload:
         """A round in which features cross, with the bytes that messages take."""

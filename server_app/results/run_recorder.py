@@ -18,6 +18,7 @@ from server_app.assembly import GroundSegment
 from server_app.checkpoint import Checkpoint
 from server_app.environment import Environment
 from server_app.mission_inputs import MissionInputs
+from server_app.planning.arriving_planner import ArrivingPlanner
 from server_app.planning.round_planner import RoundPlanner
 from server_app.results.predictions import save_predictions
 from server_app.results.rounds import describe_window, round_rows
@@ -104,6 +105,7 @@ class RunRecorder:
             server={key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
             pending_updates=outcome.pending_updates,
             carry_over=self.planner.carry_over,
+            taken=self.planner.taken if isinstance(self.planner, ArrivingPlanner) else (),
         ).save(checkpoint)
         record.prune_checkpoints(_KEPT_CHECKPOINTS)
         record.note(
@@ -119,6 +121,7 @@ class RunRecorder:
                 "mission_time_s": clock.now_s,
                 "wall_time_s": record.wall_time_s(),
                 "window": describe_window(outcome.plan),
+                "interruptions": self.planner.interruptions,
             }
         )
         target = self.run.scenario.training.target_accuracy

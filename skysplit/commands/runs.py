@@ -149,8 +149,9 @@ def emulate(
 def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> Launch:
     """A run that begins."""
     with busy("loading the planner"):
-        from server_app.planning.imaging import require_all_on_board
+        from server_app.planning.imaging import require_trainable
         from server_app.planning.round_planner import strategy_config_of
+        from server_app.planning.uncertainty import require_flyable
         from skysplit.imagery_check import check_imagery
         from splitmodel.crossing.codec_sizes import require_usable as require_usable_codec
         from strategies.aggregation.rule import require_usable_rule
@@ -166,7 +167,8 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
         with busy("checking the scenario, its model and its images"):
-            require_all_on_board(resolved, "skysplit run and emulate")
+            require_trainable(resolved)
+            require_flyable(resolved)
             strategy_config_of(resolved)
             require_usable_rule(resolved.training.server_optimizer)
             for codec in (

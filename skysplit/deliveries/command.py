@@ -31,13 +31,25 @@ def deliver(
         Path | None,
         typer.Option(help="The ground's certificate folder, to sign the manifest (`skysplit certs`)."),
     ] = None,
+    emulate: Annotated[
+        bool,
+        typer.Option("--emulate", help="Carry out the delivery in real time, over a relay per satellite."),
+    ] = False,
+    roll_back: Annotated[
+        bool,
+        typer.Option("--roll-back", help="With --emulate: have satellites use what was delivered before."),
+    ] = False,
     output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
     out: Annotated[Path | None, typer.Option(help="File to write, with --format json.")] = None,
 ) -> None:
     """Plan the upload of a run's trained weights to each satellite: passes, bytes, UTC, and a manifest with digests.
 
     Example: `skysplit deliver runs/first --content head`
+
+    With `--emulate` the files go up over relays, to `delivered/` in the run directory. An interrupted delivery resumes.
     """
+    if roll_back and not emulate:
+        fail("--roll-back: found without --emulate, allowed with it")
     if out is not None and output is TextFormat.TABLE:
         fail("--out: found --format table, allowed: json")
     try:
@@ -46,9 +58,17 @@ def deliver(
             signed = _signed(planned, certs) if certs is not None else {}
     except (ValueError, FileNotFoundError) as error:
         fail(str(error))
+    if emulate:
+        _emulated(run, planned, roll_back, output, out)
+        return
     if output is TextFormat.JSON:
         print_or_write(json.dumps({**planned.to_json(), **signed}), out)
         return
+    _print(planned)
+
+
+def _print(planned: PlannedDelivery) -> None:
+    """Print the passes and when each satellite has everything."""
     delivery, console = planned.to_json(), Terminal()
     start_s = planned.delivery.start_s
     console.print(
@@ -73,6 +93,34 @@ def deliver(
             spoken_time(satellite["delivered_s"] - start_s),
         )
     console.print_table(f"release {delivery['release'][:12]}", table)
+
+
+def _emulated(
+    run: Path, planned: PlannedDelivery, roll_back: bool, output: TextFormat, out: Path | None
+) -> None:
+    """Carry out the delivery, and say when each satellite has used it."""
+    from relay.client.message_link import LinkError
+    from skysplit.deliveries.emulated import emulate_delivery
+    from skysplit.launch.processes import ProcessError
+
+    words = Terminal(stderr=True, soft_wrap=True)
+    try:
+        carried = emulate_delivery(
+            run, planned, roll_back=roll_back, on_progress=lambda phase: words.print(phase, highlight=False)
+        )
+    except (ValueError, LinkError, ProcessError) as error:
+        fail(str(error))
+    if output is TextFormat.JSON:
+        print_or_write(json.dumps(carried.to_json()), out)
+        return
+    table, start_s = Table(box=box.SIMPLE_HEAD, pad_edge=False), planned.delivery.start_s
+    for number, heading in enumerate(("satellite", "release", "in use after", "planned")):
+        table.add_column(heading, justify="right" if number > 1 else "left", no_wrap=True)
+    for name, release in carried.release.items():
+        after_s = carried.used_s[name] - start_s
+        planned_words = "–" if roll_back else spoken_time(carried.planned_s[name] - start_s)
+        table.add_row(name, release[:12], spoken_time(after_s), planned_words)
+    Terminal().print_table("rolled back" if roll_back else "delivered", table)
 
 
 def _signed(planned: PlannedDelivery, certs: Path) -> dict[str, Any]:

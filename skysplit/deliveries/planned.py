@@ -48,6 +48,7 @@ class PlannedDelivery:
         contact_plan: Its contacts, over a horizon that lets the files through.
         manifest: Files, sizes, digests.
         delivery: The passes.
+        resources: Beams of the stations, and set-up.
     """
 
     scenario: Scenario
@@ -55,6 +56,7 @@ class PlannedDelivery:
     _: KW_ONLY
     manifest: ReleaseManifest
     delivery: ReleaseDelivery
+    resources: Resources
 
     def to_json(self) -> dict[str, Any]:
         """Return the delivery as JSON values, satellites and passes by name and time."""
@@ -120,13 +122,9 @@ def planned_delivery(
         for node, station in zip(contact_plan.stations.tolist(), scenario.ground.stations, strict=True)
         if station.beams
     )
-    delivery = plan_delivery(
-        contact_plan,
-        manifest.size,
-        resources=Resources(scenario.ground.beams, scenario.ground.setup_s, own_beams=own_beams),
-        start_s=start_s,
-    )
-    return PlannedDelivery(scenario, contact_plan, manifest=manifest, delivery=delivery)
+    resources = Resources(scenario.ground.beams, scenario.ground.setup_s, own_beams=own_beams)
+    delivery = plan_delivery(contact_plan, manifest.size, resources=resources, start_s=start_s)
+    return PlannedDelivery(scenario, contact_plan, manifest=manifest, delivery=delivery, resources=resources)
 
 
 def _paths(final: Path, content: Content) -> Sequence[str]:

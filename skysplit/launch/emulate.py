@@ -55,13 +55,13 @@ def emulate_in_processes(
     on_progress({"phase": "starting nodes"})
     nodes = (*satellites, GROUND)
     ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
-    with _node_folders(directory, nodes) as base, Processes(directory / "logs") as processes:
+    with node_folders(directory, nodes) as base, Processes(directory / "logs") as processes:
         processes.launch.remove_if_killed(base)
         addresses = {node: f"{_LOOPBACK}:{port}" for node, port in ports.items()}
         folders = write_node_folders(
             base, satellites, addresses, listen=_LOOPBACK, superlink_hosts=["localhost", _LOOPBACK]
         )
-        _start_relays(processes, folders, ports)
+        start_relays(processes, folders, ports)
         secured = superlink_options(str(base / SUPERLINK))
         with superlink(processes, *secured, authority=base / "ca.crt") as link:
             _start_supernodes(processes, link, {name: folders[name] for name in satellites})
@@ -85,7 +85,7 @@ def emulate_in_containers(
     on_progress({"phase": "building the image"})
     build_image(Path(server_app.__file__).resolve().parent.parent)
     on_progress({"phase": "starting containers"})
-    with _node_folders(directory, (*satellites, GROUND)) as base, tempfile.TemporaryDirectory() as home:
+    with node_folders(directory, (*satellites, GROUND)) as base, tempfile.TemporaryDirectory() as home:
         hosts = ["superlink", "localhost", _LOOPBACK]
         nodes = write_node_folders(
             base, satellites, addresses_of(satellites), listen="0.0.0.0", superlink_hosts=hosts
@@ -115,7 +115,7 @@ def emulate_in_containers(
 
 
 @contextlib.contextmanager
-def _node_folders(directory: Path, nodes: Iterable[str]) -> Iterator[Path]:
+def node_folders(directory: Path, nodes: Iterable[str]) -> Iterator[Path]:
     """A folder for the nodes as long as the block lasts, which the run directory points to for `skysplit status`.
 
     It is not in there because a socket file's path must be short.
@@ -137,7 +137,8 @@ def _node_folders(directory: Path, nodes: Iterable[str]) -> Iterator[Path]:
             pointer.unlink(missing_ok=True)
 
 
-def _start_relays(processes: Processes, folders: Mapping[str, Path], ports: Mapping[str, int]) -> None:
+def start_relays(processes: Processes, folders: Mapping[str, Path], ports: Mapping[str, int]) -> None:
+    """Start the relay of each node from its folder, and wait until all listen."""
     for node, folder in folders.items():
         command = [sys.executable, "-m", "relay", str(folder / RELAY_FILE)]
         # With the ground's relay the round's timetable is lost.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -195,18 +196,24 @@ def study_of(
 def variants_of(study: Study) -> list[Variant]:
     """Return all combinations with their resolved scenarios, each once.
 
+    What all combinations override is checked with each of them, not by itself.
+
     Raises:
         ScenarioError: The scenario, or a combination; all that is wrong with the first of them is in the message.
     """
-    base = load_scenario(study.scenario, study.fixed, given_as="")
-    stations = {station.name: station.model_dump() for station in base.ground.stations}
     variants: dict[str, Variant] = {}
+    stations: dict[str, Mapping[str, Any]] = {}  # of the scenario, by the other overrides
     for overrides in _combinations(study):
-        given = dict(overrides)
-        if _STATIONS in given:
-            given[_STATIONS] = _stations(given[_STATIONS], stations)
         try:
-            scenario = load_scenario(study.scenario, {**study.fixed, **given}, given_as="")
+            given = {**study.fixed, **overrides}
+            if _STATIONS in overrides:
+                others = {key: value for key, value in given.items() if key != _STATIONS}
+                named = json.dumps(others, sort_keys=True, default=str)
+                if named not in stations:
+                    base = load_scenario(study.scenario, others, given_as="")
+                    stations[named] = {station.name: station.model_dump() for station in base.ground.stations}
+                given[_STATIONS] = _stations(given[_STATIONS], stations[named])
+            scenario = load_scenario(study.scenario, given, given_as="")
         except ScenarioError as error:
             case = ", ".join(f"{key} = {value_text(value)}" for key, value in overrides.items())
             lines = "; ".join(str(error).splitlines())

@@ -1,4 +1,4 @@
-"""Prove parts of other packages: imagery, link models, aggregation rules, codecs, heads.
+"""Prove parts of other packages: imagery, link models, aggregation rules, codecs, heads, decoders.
 
 For strategies and round planners: `strategies.testing`.
 
@@ -21,6 +21,9 @@ from mission.schema import IMAGE_SOURCES
 from orbit.rate_model import RateModel
 
 if TYPE_CHECKING:
+    import torch
+
+    from splitmodel.heads import OwnHead
     from splitmodel.imagery import ImageSet
 
 _ZENITH_KM, _HORIZON_KM = 300.0, 4000.0
@@ -154,17 +157,45 @@ def check_head(name: str, *, inputs: int = 48, outputs: int = 5, rows: int = 6) 
     maker = head_maker(name)
     assert maker is not None, f"{name}: found ours; allowed: a head of another package"
     head, again = (maker.new(inputs, outputs, seed=3) for _ in range(2))
+    states = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0))
+    _check_trainable(name, head, again, states, torch.arange(rows) % outputs)
+
+
+def check_decoder(
+    name: str, *, inputs: int = 48, outputs: int = 3, patches: tuple[int, int] = (4, 5), rows: int = 6
+) -> None:
+    """Make a decoder twice with a seed, and hold it to what :func:`check_head` holds a head to."""
+    import torch
+
+    from learning.task import decoder_maker
+    from splitmodel.dense_heads import OwnDenseHead, PatchGrid
+
+    maker = decoder_maker(name)
+    assert maker is not None, f"{name}: found ours; allowed: a decoder of another package"
+    grid = PatchGrid(*patches, height=2 * patches[0], width=2 * patches[1])
+    head, again = (OwnDenseHead.new(maker, grid, inputs, outputs=outputs, seed=3) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(rows, patches[0] * patches[1], inputs, generator=generator)
+    classes = torch.randint(outputs, (rows, grid.height, grid.width), generator=generator)
+    _check_trainable(name, head, again, states, classes)
+
+
+def _check_trainable(
+    name: str, head: OwnHead, again: OwnHead, states: torch.Tensor, classes: torch.Tensor
+) -> None:
+    import torch
+
+    rows = len(states)
     assert torch.equal(head.table(), again.table()), (
         f"{name}: made again with the same seed, it has other weights"
     )
-    states = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0))
     whole = head(states)
     assert torch.equal(whole, head(states)), f"{name}: asked again, it gives other outputs"
     alone = torch.cat([head(states[[row]]) for row in range(rows)])
     assert torch.allclose(whole, alone, rtol=1e-4, atol=1e-5), (
         f"{name}: an image changes the outputs of others"
     )
-    torch.nn.functional.cross_entropy(whole, torch.arange(rows) % outputs).backward()
+    torch.nn.functional.cross_entropy(whole, classes).backward()
     for parameter, tensor in head.named_parameters():
         learns = tensor.grad is not None and bool(tensor.grad.any())
         assert learns, f"{name}: {parameter} has no gradient"

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitmodel.costs.published import Profile
-from splitmodel.dense_heads import ConvolutionHead, PatchHead
+from splitmodel.dense_heads import ConvolutionHead, OwnDenseHead, PatchHead
 from splitmodel.heads import OwnHead, VectorHead
 from splitmodel.lora.adapters import LoraSettings, block_linears, lora_targets
 from splitmodel.parts import Backbone, SplitModel
@@ -120,8 +120,9 @@ def _head_flops(split: SplitModel) -> float:
 
 def counted_flops(head: OwnHead) -> float:
     """Matrix products and convolutions of one image's forward pass."""
+    places = (head.grid.rows * head.grid.columns,) if isinstance(head, OwnDenseHead) else ()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        head(torch.zeros(1, head.inputs))
+        head(torch.zeros(1, *places, head.inputs))
     return float(counter.get_total_flops())
 
 

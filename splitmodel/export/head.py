@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from splitmodel.crossing.scaling import Scaling
-from splitmodel.dense_heads import ConvolutionHead, PatchHead
+from splitmodel.dense_heads import ConvolutionHead, OwnDenseHead, PatchHead
 from splitmodel.heads import OwnHead, StandardisedHead
 from splitmodel.parts import Backbone, PatchStates
 
@@ -62,7 +62,7 @@ def head_code(backbone: Backbone, head: nn.Module, result: str) -> str:
         if isinstance(head, OwnHead):
             return _own_code(head, pooled, result)
         return f'{result} = torch.nn.functional.linear({pooled}, head["weight"], head["bias"])'
-    assert isinstance(head, PatchHead | ConvolutionHead)
+    assert isinstance(head, PatchHead | ConvolutionHead | OwnDenseHead)
     layout, grid = pooling.layout, head.grid
     patches, (tall, wide) = layout.rows * layout.columns, grid.side
     split = f"{layout.frames}, {patches}, {layout.groups}"
@@ -77,6 +77,14 @@ def head_code(backbone: Backbone, head: nn.Module, result: str) -> str:
             'grid = F.gelu(F.conv2d(grid, head["mix.weight"], head["mix.bias"], padding=1))',
             'values = F.conv2d(grid, head["expand.weight"], head["expand.bias"]).flatten(2).mT',
         ]
+    if isinstance(head, OwnDenseHead):
+        places = f"grid.unflatten(2, ({layout.rows}, {layout.columns}))"
+        outputs = head.outputs * grid.patch_pixels
+        lines[1:] = [
+            *_own_layers(head, outputs),
+            'grid = ((patches - head["states.mean"]) / head["states.deviation"]).mT',
+            f"values = layers({places}).flatten(2).mT",
+        ]
     lines += [
         f"values = values.unflatten(2, (-1, {tall}, {wide})).unflatten(1, ({layout.rows}, {layout.columns}))",
         f"{result} = values.permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)",
@@ -84,6 +92,8 @@ def head_code(backbone: Backbone, head: nn.Module, result: str) -> str:
     if (layout.rows * tall, layout.columns * wide) != (grid.height, grid.width):
         size = f"({grid.height}, {grid.width})"
         lines.append(f'{result} = F.interpolate({result}, {size}, mode="bilinear", align_corners=False)')
+    if isinstance(head, OwnDenseHead):
+        lines += _in_units(result, places="[:, None, None]")
     return "\n".join(lines)
 
 
@@ -101,18 +111,31 @@ def _own_weights(head: OwnHead, units: Scaling | None) -> dict[str, Tensor]:
 
 
 def _own_code(head: OwnHead, pooled: str, result: str) -> str:
-    maker = f"{head.maker.module}.{head.maker.attribute}"
     return "\n".join(
         [
-            f"layers = {maker}({head.inputs}, {head.outputs})",
-            'own = {name: tensor for name, tensor in head.items() if name.startswith("layers.")}',
-            'layers.load_state_dict({name.removeprefix("layers."): tensor for name, tensor in own.items()})',
+            *_own_layers(head, head.outputs),
             f'states = ({pooled} - head["states.mean"]) / head["states.deviation"]',
             f"{result} = layers(states)",
-            'if "numbers.mean" in head:',
-            f'    {result} = {result} * head["numbers.deviation"] + head["numbers.mean"]',
+            *_in_units(result),
         ]
     )
+
+
+def _own_layers(head: OwnHead, outputs: int) -> list[str]:
+    """Lines that make the layers of another package's head, with its weights."""
+    return [
+        f"layers = {head.maker.module}.{head.maker.attribute}({head.inputs}, {outputs})",
+        'own = {name: tensor for name, tensor in head.items() if name.startswith("layers.")}',
+        'layers.load_state_dict({name.removeprefix("layers."): tensor for name, tensor in own.items()})',
+    ]
+
+
+def _in_units(result: str, places: str = "") -> list[str]:
+    """Lines that give numbers their units; ``places`` says where a number stands in a map."""
+    return [
+        'if "numbers.mean" in head:',
+        f'    {result} = {result} * head["numbers.deviation"]{places} + head["numbers.mean"]{places}',
+    ]
 
 
 def _behind(

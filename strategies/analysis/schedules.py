@@ -27,6 +27,7 @@ class PublishedSchedule:
         strategies: Its three communication strategies, by name.
         asynchronous: Who delivers and when the ground averages, where it has no rounds.
         plane_rounds: Rounds of each plane by itself before all average, where there are any.
+        client_share: Share of the blocks that are trained on board, where the ground trains the rest.
     """
 
     name: str
@@ -36,6 +37,7 @@ class PublishedSchedule:
     strategies: tuple[str, str, str]
     asynchronous: AsyncSchedule | None = None
     plane_rounds: int = 0
+    client_share: float = 0.0
 
 
 OWN_WINDOWS = ("none", "own-window", "none")
@@ -67,6 +69,14 @@ PUBLISHED = (
         paper="So et al., arXiv 2202.01267",
         strategies=OWN_WINDOWS,
         asynchronous=AsyncSchedule(Unit.SATELLITE, PlannedSlots(), one_way=True),
+    ),
+    PublishedSchedule(
+        "sfl-leo",
+        "SFL-LEO: the first blocks train on board while nothing is in sight, the ground trains the rest on features",
+        paper="Wu et al., arXiv 2504.13479",
+        strategies=OWN_WINDOWS,
+        asynchronous=AsyncSchedule(Unit.SATELLITE, Buffer(1), trains_on=True, one_way=True),
+        client_share=0.25,
     ),
     PublishedSchedule(
         "isl-sink",
@@ -104,13 +114,12 @@ PUBLISHED = (
 
 
 def published_cases(rounds_of: RoundsOf) -> tuple[Case, ...]:
-    """The published schedules as cases; all of them train the whole model on board."""
-    workloads = rounds_of(TrainingVariant(Mode.ONBOARD_FULL))
+    """The published schedules as cases; all of them train on board, most of them the whole model."""
     return tuple(
         Case(
             schedule.name,
             f"{schedule.title} ({schedule.paper})",
-            workloads=workloads,
+            workloads=rounds_of(TrainingVariant(Mode.ONBOARD_FULL, client_share=schedule.client_share)),
             strategy_config=StrategyConfig.parse(*schedule.strategies),
             asynchronous=schedule.asynchronous,
             plane_rounds=schedule.plane_rounds,

@@ -58,7 +58,8 @@ class _Alone:
         contact_plan = problem.contact_plan
         passes = passes_of(contact_plan, problem.start_s, contact_plan.horizon_s)
         self._passes = passes[np.isin(passes["satellite"], satellites)]
-        self._bits = problem.workload.aggregate_bytes * 8.0
+        self._down_bits = problem.workload.delivered_bytes(satellites[0]) * 8.0
+        self._up_bits = problem.workload.update_bytes * 8.0
         self._problem, self._satellites = problem, satellites
         self._ends_s = np.sort(self._passes["end_s"]) if one_way else np.empty(0)
         once = problem.workload.epochs * problem.workload.onboard_flops / problem.rates.satellite_flops
@@ -77,18 +78,18 @@ class _Alone:
         if from_s > self._problem.start_s and len(self._ends_s):
             over = int(np.searchsorted(self._ends_s, from_s - float(self._passes["owlt_s"].max())))
             ready_s = max(ready_s, float(self._ends_s[over])) if over < len(self._ends_s) else np.inf
-        return self._carried_s("down_bps", ready_s)
+        return self._carried_s("down_bps", ready_s, self._down_bits)
 
     def received_s(self, from_s: float) -> float:
         """Return when one of its satellites can have an average that is there at a time."""
-        return self._carried_s("up_bps", from_s)
+        return self._carried_s("up_bps", from_s, self._up_bits)
 
-    def _carried_s(self, rate: str, from_s: float) -> float:
+    def _carried_s(self, rate: str, from_s: float, bits: float) -> float:
         if not np.isfinite(from_s):
             return np.inf
         passes = self._passes[self._passes["end_s"] > from_s]
         if not len(passes):
             return np.inf
         start_s = np.maximum(passes["start_s"], from_s)
-        over_s = carried_s(start_s, passes["end_s"], passes[rate], self._bits)
+        over_s = carried_s(start_s, passes["end_s"], passes[rate], bits)
         return over_s + float(passes["owlt_s"].min())

@@ -31,7 +31,7 @@ from strategies.asynchronous.slot_search import planned_averages_s
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
-from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, StrategyConfig
+from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, StrategyConfig, WorkloadError
 
 
 def plan_asynchronous(problem: PlanningProblem, schedule: AsyncSchedule, goal: Goal) -> AsyncMission:
@@ -46,7 +46,12 @@ def plan_asynchronous(problem: PlanningProblem, schedule: AsyncSchedule, goal: G
 
     Raises:
         NoRouteError: So many updates do not come within the contact plan, or the last average does not reach all.
+        WorkloadError: Planes deliver, and samples are to be sent with the weights.
     """
+    if schedule.unit is Unit.PLANE and problem.workload.c1_bytes:
+        raise WorkloadError(
+            f"c1_bytes: found {problem.workload.c1_bytes:g}, allowed is 0 where planes deliver sums of weights"
+        )
     bound_s = async_bound_s(problem, schedule, goal)
     flight = _Flight(problem, schedule, goal=goal)
     flight.fly()
@@ -62,6 +67,7 @@ class _Member:
     base: int = 0
     begin_s: float = 0.0
     gateway: int = -1
+    down_bits: float = 0.0  # of an update
     left_bits: float = 0.0
     ready_s: float = 0.0
     pass_end_s: float = 0.0  # of the pass in which its average came
@@ -79,9 +85,12 @@ class _Flight:
         self._work = MemberWork(problem)
         self._sessions = OpenSessions(problem.contact_plan, problem.resources, start_s=problem.start_s)
         members = members_of(problem.contact_plan, problem.workload, schedule.unit)
-        self._members = [_Member(satellites) for satellites in members]
+        self._members = [
+            _Member(satellites, down_bits=8.0 * problem.workload.delivered_bytes(satellites[0]))
+            for satellites in members
+        ]
         self._goal = goal
-        self._bits = problem.workload.aggregate_bytes * 8.0
+        self._up_bits = problem.workload.update_bytes * 8.0
         self._queue: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._kept: list[np.ndarray] = []
@@ -160,14 +169,14 @@ class _Flight:
         # Links are free of the average once it has reached all.
         free_s = max(member.pass_end_s if self._schedule.one_way else 0.0, *received_s.values())
         ready_s = max(free_s, *trained_s.values())
-        gateway = self._first_to_send(member, LinkKind.DOWNLINK, ready_s, self._bits)
+        gateway = self._first_to_send(member, LinkKind.DOWNLINK, ready_s, member.down_bits)
         if gateway is None:
             return
         sends, member.ready_s = self._work.summed(
             gateway, {node: max(free_s, time_s) for node, time_s in trained_s.items()}
         )
         member.rows.append(sends)
-        member.gateway, member.left_bits = gateway, self._bits
+        member.gateway, member.left_bits = gateway, member.down_bits
         self._transfer(member, LinkKind.DOWNLINK)
 
     def _first_to_send(self, member: _Member, link: LinkKind, ready_s: float, bits: float) -> int | None:
@@ -191,7 +200,8 @@ class _Flight:
             self._transfer(member, link)
             return
         self._sessions.book(piece)
-        down, begins = link is LinkKind.DOWNLINK, member.left_bits == self._bits
+        down = link is LinkKind.DOWNLINK
+        begins = member.left_bits == (member.down_bits if down else self._up_bits)
         if begins and not down:
             member.base = len(self._averaged_s)  # the newest when it goes
         if begins and down and self._schedule.trains_on:
@@ -253,11 +263,11 @@ class _Flight:
 
     def _ask(self, member: _Member, now_s: float) -> None:
         """The newest average goes up to a member."""
-        gateway = self._first_to_send(member, LinkKind.UPLINK, now_s, self._bits)
+        gateway = self._first_to_send(member, LinkKind.UPLINK, now_s, self._up_bits)
         if gateway is None:
             return
         member.is_waiting = False
-        member.gateway, member.ready_s, member.left_bits = gateway, now_s, self._bits
+        member.gateway, member.ready_s, member.left_bits = gateway, now_s, self._up_bits
         self._transfer(member, LinkKind.UPLINK)
 
     def _receive(self, member: _Member, now_s: float) -> None:

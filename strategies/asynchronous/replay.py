@@ -256,7 +256,10 @@ class _Replay:
             holds[peer] = holds.get(peer, set()) | holds.get(node, set())
             arrival_s = float(self._arrival_s(np.array([index]))[0])
             complete_s[peer] = max(complete_s.get(peer, -np.inf), arrival_s)
-        yield from self._amount(down, due)
+        with_samples = self.judged.workload.c1_bytes * sum(
+            self.judged.workload.samples[satellite] for satellite in cycle.satellites
+        )
+        yield from self._amount(down, due + with_samples)
         gateways = np.unique(rows["node"][down]).tolist()
         name = self.judged.name(cycle.satellites[0])
         if (

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbit.contact_plan import LinkKind
+from orbit.imaging.numbered_images import ImageRange
 from orbit.imaging.taken_images import TakenImages
 from strategies.problem.network import PlanningError
 from strategies.problem.plan import Kind, Plan
@@ -94,6 +95,12 @@ class Storage:
         """Return how many images are on board where none has left."""
         return int(min(self.came(satellite, time_s), self.room))
 
+    def newest(self, satellite: int, time_s: float, most: int) -> ImageRange:
+        """Return the newest ``most`` images on board, where none has left."""
+        last = self._last(satellite, time_s)
+        count = min(most, self.on_board(satellite, time_s))
+        return last - count, count
+
     def dropped(self, satellite: int, time_s: float) -> int:
         """Return how many images have been dropped by a time where none has left."""
         return self.came(satellite, time_s) - self.on_board(satellite, time_s)
@@ -162,9 +169,12 @@ class Storage:
 
     def oldest_s(self, satellite: int, time_s: float, trained: int) -> float:
         """Return when the oldest of the ``trained`` newest images on board at a time came; 0 for those at the epoch."""
-        last = self.came(satellite, time_s) if self.drop is Drop.OLDEST else self.on_board(satellite, time_s)
-        number = last - trained + 1 - self.at_epoch
+        number = self._last(satellite, time_s) - trained + 1 - self.at_epoch
         return 0.0 if number <= 0 else float(self.taken.reached_s(satellite, np.array([float(number)]))[0])
+
+    def _last(self, satellite: int, time_s: float) -> int:
+        """Return how many images had come with the newest of those on board, which it is among them."""
+        return self.came(satellite, time_s) if self.drop is Drop.OLDEST else self.on_board(satellite, time_s)
 
 
 def course_in(plan: Plan, workload: Workload, storage: Storage, satellite: int) -> StorageCourse:

@@ -213,7 +213,8 @@ class Workload:
     the part that is not in the ground's feature cache (``cached_fraction``), c2 and c3 in every pass.  FLOPs are per
     sample and pass, except ``embedding_flops``, which a frozen embedding spends once per round.  On board
     (``onboard_flops`` per sample and pass) a satellite trains only in the on-board modes, or where
-    ``onboard_share`` allows it to take a part of its samples.  ``aggregate_bytes`` is what each satellite
+    ``onboard_share`` allows it to take a part of its samples; what it sends of each sample with its weights, in
+    schedules without rounds, is ``c1_bytes`` there.  ``aggregate_bytes`` is what each satellite
     contributes to the average at the end, ``update_bytes`` what comes back to it; without an average
     (``aggregate_bytes`` 0) it is what the ground tells all satellites once the last step is over, such as the head that
     it has trained by itself.
@@ -356,6 +357,10 @@ class Workload:
     def crosses(self) -> bool:
         """False where a split round has nothing to ask of the ground, since everything is cached on board."""
         return self.down_bytes + self.up_bytes + self.ground_flops > 0
+
+    def delivered_bytes(self, satellite: int) -> float:
+        """Return what a satellite that trains on board delivers: its weights, and what it sends of each sample."""
+        return self.aggregate_bytes + self.c1_bytes * self.samples[satellite]
 
     @property
     def passes(self) -> int:

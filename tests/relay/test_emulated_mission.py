@@ -323,6 +323,16 @@ def test_bytes_planned_over_links_are_bytes_that_relays_send_in_mode_head_as_in_
     assert 0.0 < enrolment["end_s"] <= pq.read_table(directory / "rounds.parquet").to_pylist()[0]["start_s"]
 
 
+def test_images_that_arrive_are_trained_on_as_in_the_simulated_mission(emulate, simulate):
+    arriving = {"imaging.images_per_min": 0.2, "imaging.lowest_sun_deg": -90.0, "imaging.on_board": 2}
+    emulated = emulate(arriving, calibrated=True)
+    simulated = simulate(emulated, arriving)
+    assert_same_weights(emulated, simulated)
+    flown, planned = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (emulated, simulated))
+    assert [row["samples"] for row in flown] == [row["samples"] for row in planned]
+    assert all(2 < row["samples"] < 24 for row in flown)
+
+
 def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(emulate, simulate):
     """A plane's links to the ground go down in the first steps of the first session, and its relays restart.
 

@@ -92,7 +92,7 @@ def test_the_page_shows_the_example_as_it_is() -> None:
     page = PAGE.read_text(encoding="utf-8")
     code = "".join(path.read_text(encoding="utf-8") for path in sorted(EXAMPLE.glob("*.py")))
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     assert [block for block in blocks[:-1] if block not in code] == []
     declared = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
     assert re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0] in declared

@@ -147,6 +147,21 @@ def test_a_file_means_what_the_same_words_on_the_command_line_mean(tmp_path: Pat
     assert shells == [(24, 4), (72, 6), (24, 4), (72, 6)]
 
 
+def test_what_all_cases_override_is_checked_with_each_of_them_and_not_by_itself() -> None:
+    """Five planes do not divide the 12 satellites of the scenario, but those of the cases."""
+    grid = {"constellation.satellites": [10, 20], "ground.stations": [1, 2]}
+    study = study_of("walker-12", fixed={"constellation.planes": 5}, grid=grid)
+    shapes = [
+        (v.scenario.constellation.satellites, len(v.scenario.ground.stations)) for v in variants_of(study)
+    ]
+    assert shapes == [(10, 1), (10, 2), (20, 1), (20, 2)]
+    grid["constellation.satellites"] = [10, 12]
+    with pytest.raises(
+        ScenarioError, match=r"case constellation\.satellites = 12, ground\.stations = 1: .*planes"
+    ):
+        variants_of(study_of("walker-12", fixed={"constellation.planes": 5}, grid=grid))
+
+
 def test_cases_of_their_own_are_each_combined_with_the_grid_and_equal_ones_are_one() -> None:
     study = study_of(
         "walker-12", fixed={}, grid={"seed": [1, 2]},

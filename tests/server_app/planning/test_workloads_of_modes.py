@@ -162,3 +162,19 @@ def test_the_head_goes_up_in_the_round_that_may_be_the_last(settings: dict[str, 
 def test_keys_that_do_not_go_together_get_one_error(settings: dict[str, object], says: str) -> None:
     with pytest.raises(ScenarioError, match=says):
         load_scenario("walker-12", SMALL | settings)
+
+
+def test_the_first_blocks_on_board_with_a_head_of_their_own_send_features_and_labels_with_their_weights() -> (
+    None
+):
+    scenario = load_scenario("walker-12", ONE_VIEW)
+    costs = dataclasses.replace(COSTS, embedding_params=700, backbone_params=2000)
+    workloads = MissionWorkloads(scenario, costs, samples=SAMPLES)
+    workload = workloads.of_round(TrainingVariant(Mode.ONBOARD_FULL, client_share=0.25))
+    assert workload.on_board
+    assert workload.onboard_flops == 3 * (EMBED + FORWARD / 4) + HEAD
+    assert workload.c1_bytes == pytest.approx(
+        10 * 8 + 8, abs=20
+    )  # int8 features with their scales, and a label
+    assert workload.aggregate_bytes == workload.update_bytes == pytest.approx(4 * (700 + 500 + 90), abs=200)
+    assert workload.delivered_bytes(0) == workload.aggregate_bytes + 16 * workload.c1_bytes

@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from mission.record import RunRecord
 from mission.scenario import load_scenario
-from relay.release.manifest import verified_manifest
+from relay.release.manifest import manifest_of, read_chunk, verified_manifest
+from relay.release.store import ReleaseStore
 from relay.wire.certificates import write_certificates
 from relay.wire.identity import NodeIdentity, node_folder
 from skysplit.cli import app
+from skysplit.deliveries.planned import CHUNK_BYTES
 
 HEAD, ADAPTER = b"h" * 30_000, b"a" * 900_000
 KEYS = {"links.sgl.up_mbps": 0.25, "horizon_h": 12.0}
@@ -97,3 +99,33 @@ def test_what_cannot_be_delivered_is_one_error(run, tmp_path) -> None:
     begun = tmp_path / "begun"
     RunRecord(begun, load_scenario("demo", KEYS), command="skysplit run demo")
     assert "allowed: a completed one" in refused(str(begun))
+
+
+@pytest.mark.flower
+def test_a_delivery_over_relays_is_resumed_used_and_rolled_back(tmp_path) -> None:
+    """Two satellites that the same station sees; relays are processes of their own."""
+    keys = KEYS | {"constellation.satellites": 2, "constellation.planes": 1, "constellation.phasing": 0}
+    run = tmp_path / "run"
+    record = RunRecord(run, load_scenario("walker-12", keys | {"links.sgl.up_mbps": 20.0}), command="")
+    (run / "final").mkdir()
+    (run / "final" / "head.safetensors").write_bytes(HEAD)
+    record.finish(mission_time_s=MISSION_S)
+    first = deliver(str(run), "--emulate")
+    planned = deliver(str(run))
+    assert set(first["release"].values()) == {planned["release"]}
+    for name, used_s in first["used_s"].items():
+        place = run / "delivered" / name / "releases" / planned["release"]
+        assert (place / "head.safetensors").read_bytes() == HEAD
+        assert used_s >= MISSION_S
+    (run / "final" / "head.safetensors").write_bytes(HEAD[::-1] + b"2")
+    # Of the second release the only chunk is there already for one of them, as after an interrupted delivery.
+    manifest = manifest_of(run / "final", ["head.safetensors"], CHUNK_BYTES)
+    store = ReleaseStore(run / "delivered" / next(iter(first["release"])))
+    store.receive(manifest, 0, read_chunk(run / "final", manifest, 0))
+    assert set(deliver(str(run), "--emulate")["release"].values()) == {manifest.release}
+    assert deliver(str(run), "--emulate", "--roll-back")["release"] == first["release"]
+    assert store.current == planned["release"]
+
+
+def test_rolling_back_is_done_over_relays(run) -> None:
+    assert "--roll-back: found without --emulate" in refused(str(run), "--roll-back")

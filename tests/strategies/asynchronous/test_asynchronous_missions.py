@@ -78,6 +78,28 @@ def test_a_satellite_in_sight_goes_round_in_training_and_the_ways_down_and_up() 
         assert mission.plan.lower_bound_s == pytest.approx(wanted_s - RESOURCES.setup_s)
 
 
+def test_features_of_all_samples_go_down_with_the_weights_and_only_weights_go_up() -> None:
+    world = make_world(1, 1, 1, [(0, 0, 100.0, 3000.0)])
+    weights = workload_of(1)
+    workload = dataclasses.replace(weights, c1_bytes=150e3)
+    problem = make_problem(world, workload)
+    mission = plan_asynchronous(problem, EACH, Goal(updates=2))
+    assert check_mission(mission, problem, EACH) == []
+    train_s, down_s, up_s = parts_s(weights)
+    down_s += 16 * 8 * 150e3 / 200e6
+    wanted_s = 100.0 + RESOURCES.setup_s + down_s + up_s + train_s + down_s + up_s
+    assert mission.plan.end_s == pytest.approx(wanted_s)
+    assert mission.plan.lower_bound_s == pytest.approx(wanted_s - RESOURCES.setup_s)
+    without = plan_asynchronous(make_problem(world, weights), EACH, Goal(updates=2))
+    assert any("bytes of weights" in str(wrong) for wrong in check_mission(without, problem, EACH))
+
+
+def test_planes_do_not_deliver_features() -> None:
+    problem = make_problem(WORLD, dataclasses.replace(workload_of(6), c1_bytes=1.0))
+    with pytest.raises(WorkloadError, match="c1_bytes: found 1, allowed is 0 where planes deliver"):
+        plan_asynchronous(problem, AsyncSchedule(Unit.PLANE, Buffer(1)), Goal(updates=2))
+
+
 def test_a_satellite_that_gets_an_average_in_one_pass_sends_in_the_next() -> None:
     world = make_world(1, 1, 1, [(0, 0, 1000.0 * turn + 100.0, 300.0) for turn in range(9)])
     _, down_s, up_s = parts_s(workload_of(1))

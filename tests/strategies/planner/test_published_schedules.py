@@ -20,7 +20,8 @@ from strategies.planner.plane_rounds import plan_plane_rounds
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind, Plan
-from strategies.problem.workload import Mode, StrategyConfig
+from strategies.problem.training_variant import TrainingVariant
+from strategies.problem.workload import Mode, StrategyConfig, Workload
 
 WEIGHTS_BITS = 8.0 * 170.031e6  # of make_workload's whole model, with its head
 GRID = StrategyConfig.parse("parallel", "first-contact", "grid")
@@ -45,15 +46,22 @@ def sinks(plan: Plan) -> set[int]:
     return set(down["node"][down["link"] == LinkKind.DOWNLINK].tolist())
 
 
+def round_of(how: TrainingVariant) -> Workload:
+    """A round on board; where the first blocks alone train there, with the features of make_workload's split."""
+    whole = make_workload(6, 16, mode=how.mode)
+    if not how.client_share:
+        return whole
+    return dataclasses.replace(
+        whole, onboard_flops=how.client_share * whole.onboard_flops, c1_bytes=make_workload(6).c1_bytes
+    )
+
+
 @pytest.mark.parametrize("name", [schedule.name for schedule in PUBLISHED])
 def test_every_schedule_passes_the_checker_from_every_start_above_its_bound(name: str) -> None:
-    [case] = [
-        case
-        for case in published_cases(lambda how: (make_workload(6, 16, mode=how.mode),))
-        if case.name == name
-    ]
+    [case] = [case for case in published_cases(lambda how: (round_of(how),)) if case.name == name]
     workload = case.workloads[0]
     assert workload.on_board
+    assert (workload.c1_bytes > 0) == (name == "sfl-leo")
     for start_s in (0.0, 2050.0):
         problem = make_problem(WORLD, workload, start_s)
         if case.asynchronous is not None:
