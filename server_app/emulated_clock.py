@@ -153,7 +153,9 @@ def _active_s(activities: np.ndarray) -> float:
     in_order = np.sort(activities[["start_s", "end_s"]], order="start_s")
     until_s = np.maximum.accumulate(in_order["end_s"])
     begins_s = np.maximum(in_order["start_s"][1:], until_s[:-1])
-    return float((until_s[1:] - np.minimum(begins_s, until_s[1:])).sum() + until_s[0] - in_order["start_s"][0])
+    return float(
+        (until_s[1:] - np.minimum(begins_s, until_s[1:])).sum() + until_s[0] - in_order["start_s"][0]
+    )
 
 
 def round_network(

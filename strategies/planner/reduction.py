@@ -90,9 +90,7 @@ class WeightTransport:
         """
         bits = self._workload.update_bytes * 8.0
 
-        def spread(
-            label: int, gateway: int, at_s: float, below_s: float
-        ) -> tuple[list[tuple], float] | None:
+        def spread(label: int, gateway: int, at_s: float, below_s: float) -> tuple[list[tuple], float] | None:
             return self._from_gateway(self._members[label], gateway, at_s, bits)
 
         returned_s = np.full(len(self._group), ready_s)

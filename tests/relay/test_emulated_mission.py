@@ -325,8 +325,8 @@ def test_bytes_planned_over_links_are_bytes_that_relays_send_in_mode_head_as_in_
 
 def test_images_that_arrive_are_trained_on_as_in_the_simulated_mission(emulate, simulate):
     arriving = {"imaging.images_per_min": 0.2, "imaging.lowest_sun_deg": -90.0, "imaging.on_board": 2}
-    emulated = emulate(arriving, calibrated=True)
-    simulated = simulate(emulated, arriving)
+    emulated = emulate(arriving)
+    simulated = simulate(arriving)
     assert_same_weights(emulated, simulated)
     flown, planned = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (emulated, simulated))
     assert [row["samples"] for row in flown] == [row["samples"] for row in planned]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mission.record import RunRecord, read_run
+from mission.record import RunRecord
 from mission.scenario import load_scenario
 from server_app.run import ServerRun
 from server_app.server_app import fine_tune

@@ -101,7 +101,9 @@ def test_backward_passes_of_earlier_parts_fill_the_trip_of_the_last() -> None:
     """A satellite alone, whose steps cross in four parts: its bound lay 0.04 s above its plan."""
     case = draw(np.random.default_rng([15, 61]))
     plan = plan_round(case.problem(0.0), case.strategy_config)
-    assert plan.steps["end_s"].max() - plan.steps["start_s"].min() < 0.14  # all but the ground's own time is hidden
+    assert (
+        plan.steps["end_s"].max() - plan.steps["start_s"].min() < 0.14
+    )  # all but the ground's own time is hidden
     assert plan.lower_bound_s <= plan.makespan_s
 
 
