@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import uvloop
 
 from relay.client.relay_link import RelayLink
 from relay.clock.paced_clock import PacedClock
@@ -56,7 +57,7 @@ class Fleet:
         self.settings = settings
         self.nodes = {}
         self.clocks = clocks or {}
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         for name in self.network.nodes:

@@ -37,7 +37,7 @@ def sampled_passes(shell, station: GroundStation, horizon_s: float) -> tuple[np.
     return seconds, seen & (range_km <= (station.max_range_km or np.inf))
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     st.floats(20, 140),
     st.floats(300, 2000),
