@@ -108,12 +108,13 @@ def over(root: Path, model: Path, **settings: object) -> dict[str, object]:
     return MISSION | {"data.path": str(root), "model.path": str(model)} | settings
 
 
-# Decoders, bottleneck and micro-batches train as a plain loop does (see below), own adapters as in
-# test_fine_tuning.py; that mode lora learns masks and scores them is proven without any of them, too.
+# Decoders, bottleneck, blocks before the head and micro-batches train as a plain loop does (see below), own adapters
+# as in test_fine_tuning.py; that mode lora learns masks and scores them is proven without any of them, too.
 LEARNED_IN_ONE_PLACE = (
     {"task.decoder": "convolution", "training.head": "per-satellite"},
     {"training.adapter": "per-satellite", "training.head": "per-satellite", "training.micro_batches": 3},
     {"split.bottleneck": 8, "crossings.hidden": "int8", "training.augment": "token-dihedral"},
+    {"split.head_blocks": 1, "crossings.hidden": "int8", "training.augment": "token-dihedral"},
 )
 
 
@@ -127,7 +128,6 @@ LEARNED_IN_ONE_PLACE = (
         {"training.labels": "ground", "training.head": "per-satellite", "training.augment": "token-dihedral"},
         {"training.mode": "onboard-lora", "training.head": "per-satellite", "training.onboard_cache": True},
         {"training.mode": "onboard-full", "training.head": "per-satellite"},
-        {"split.head_blocks": 1, "crossings.hidden": "int8", "training.augment": "token-dihedral"},
     ],
     ids=str,
 )
