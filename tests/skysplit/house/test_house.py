@@ -59,6 +59,10 @@ OLD_WORDS = [
     "patience",
     "patience_s",
     "trouble",
+    "clearance",
+    "suitable_search",
+    "verdict",
+    "edge_of",
 ]
 
 
