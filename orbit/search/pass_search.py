@@ -91,7 +91,7 @@ def elevation_margin(
 def _elevation_margin_on_nodes(
     state: np.ndarray, place: np.ndarray, up: np.ndarray, sin_mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``elevation_margin`` of all states (K, 9) from each station, both (G, K): one station fits the cache at a time."""
+    """``elevation_margin`` of all states (K, 9) from each station, both (G, K): one station fits the cache."""
     x, y, z, vx, vy, vz = np.ascontiguousarray(state[:, :6].T)
     value, slope = np.empty((2, len(place), len(state)))
     for g, ((px, py, pz), (ux, uy, uz), sine) in enumerate(zip(place, up, sin_mask, strict=True)):
