@@ -42,8 +42,8 @@ MISSION = {
     "task.classes": CLASSES,
     "training.head": "shared",
     "training.rounds": 2,
-    "training.local_epochs": 6,
-    "training.head_learning_rate": 0.02,
+    "training.local_epochs": 4,
+    "training.head_learning_rate": 0.03,
     "training.batch_size": 4,
     "training.learning_rate": 3e-3,
 }
