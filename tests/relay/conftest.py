@@ -45,6 +45,21 @@ def tensor(values, source, destination, step=0, kind=MessageKind.FEATURES, **cha
     return manifest, payload
 
 
+def hidden(request, values):
+    """The ground's answer to a message: its manifest and payload."""
+    payload = np.asarray(values, "<f4").tobytes()
+    return Manifest.describe(
+        payload,
+        run=request.run,
+        kind=MessageKind.HIDDEN,
+        source="ground",
+        destination=request.source,
+        dtype="float32",
+        shape=(len(values),),
+        step=request.step,
+    ), payload
+
+
 class Fleet:
     def __init__(self, folder, links, *, identities=None, clocks=None, **settings):
         self.network = network_of(links)

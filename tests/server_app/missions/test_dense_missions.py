@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import re
 from collections.abc import Callable
@@ -20,7 +19,18 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file
-from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
+from small_missions import (
+    ALONE,
+    EXACT,
+    SMALL,
+    Mission,
+    interrupted,
+    random_vit,
+    resumed,
+    rows_as_planned,
+    same,
+    trained,
+)
 from torch import Tensor, nn
 from transformers import AutoModel
 
@@ -51,23 +61,7 @@ MISSION = {
 
 @pytest.fixture(scope="module")
 def four_bands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ViT of four bands with random weights and a class token."""
-    from transformers import ViTConfig, ViTModel
-
-    torch.manual_seed(0)
-    directory = tmp_path_factory.mktemp("four-bands")
-    config = ViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        image_size=SIDE,
-        patch_size=PATCH,
-        num_channels=4,
-    )
-    ViTModel(config, add_pooling_layer=False).save_pretrained(directory)
-    (directory / "preprocessor_config.json").write_text(json.dumps({"image_mean": 0.5, "image_std": 0.5}))
-    return directory
+    return random_vit(tmp_path_factory.mktemp("four-bands"), bands=4, image=SIDE, patch=PATCH)
 
 
 def tile(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

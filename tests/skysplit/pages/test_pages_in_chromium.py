@@ -39,7 +39,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-extensions"
 # The globe has WebGL, computed without a GPU; all else is drawn without WebGL, which takes half the CPU time. Smooth
 # edges, which nothing here looks at, would take twelve CPU-seconds more.
-SOFTWARE_GL = "--disable-gpu --enable-unsafe-swiftshader --webgl-antialiasing-mode=none --webgl-msaa-sample-count=0"
+SOFTWARE_GL = (
+    "--disable-gpu --enable-unsafe-swiftshader --webgl-antialiasing-mode=none --webgl-msaa-sample-count=0"
+)
 DRAWN = "[...document.querySelectorAll('.js-plotly-plot[tabindex]')].map(chart => chart.id)"
 
 
