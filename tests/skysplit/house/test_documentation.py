@@ -9,7 +9,6 @@ import re
 import runpy
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,14 +61,6 @@ def test_the_page_of_the_run_directory_names_every_key_that_a_run_writes(simulat
     kinds = [kind.name.lower() for kind in Kind]
     for name in (*ROUNDS.names, *read_run(simulated_run), *activity, *kinds):
         assert f"`{name}`" in page, f"docs/run-directory.md does not say what {name} is"
-
-
-@pytest.mark.parametrize("page", ["CITATION.cff", "mkdocs.yml"])
-def test_citation_and_site_name_version_and_licence(page: str) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert project["version"] in text
-    assert project["license"] in text
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

@@ -501,6 +501,7 @@ def test_axe_finds_nothing_serious_on_a_live_page_with_relays_and_with_an_error(
             write_text(tmp_path / "run.json", json.dumps(read_run(simulated_run) | facts))
             browser.until(f"{shown}.includes('{words}')")
             assert serious_findings(browser, "light", "dark") == []
+        browser.open("about:blank")  # a page that asks on finds nobody
 
 
 def test_a_live_page_follows_a_run_through_a_reload_to_its_end(
