@@ -42,9 +42,8 @@ def train(message: Message, context: Context) -> Message:
     """Train one round on board, or resume a suspended one."""
     torch.set_num_threads(_THREADS)
     satellite = Satellite.of(message, context)  # its images, the frozen embedding, its link
-    local_round = LocalRound.of(
-        message, context, satellite
-    )  # the head as it was sent, or as a suspended round left it
+    # The head as it was sent, or as a suspended round left it.
+    local_round = LocalRound.of(message, context, satellite)
     train_mode = trainer_of(satellite.training)
     train_mode(local_round)
     return local_round.reply()

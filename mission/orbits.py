@@ -222,7 +222,7 @@ def _is_constant(model: str, budget: schema.LinkBudgetSettings) -> bool:
 
 
 def eclipses_of(scenario: Scenario, constellation: Constellation) -> np.ndarray:
-    """Return the umbra passages of satellites within the horizon, see :func:`orbit.search.eclipse.find_eclipses`."""
+    """Return when satellites are in the umbra within the horizon, see :func:`orbit.search.eclipse.find_eclipses`."""
     return find_eclipses(constellation, epoch=epoch_of(scenario), horizon_s=scenario.horizon_s)
 
 

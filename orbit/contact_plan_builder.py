@@ -20,7 +20,7 @@ from orbit.link_budget import LinkBudget
 from orbit.motion.earth_orientation import DAY_S, warn_of_old_orientation
 from orbit.motion.frames import LIGHT_KM_S, earth_orientation
 from orbit.rate_model import RateModel
-from orbit.search.contacts import Progress, check_horizon, passes_of, suitable_search
+from orbit.search.contacts import Progress, check_horizon, choose_backend, passes_of
 from orbit.search.ephemeris import Ephemeris, over_groups
 from orbit.search.given_grid import given_grid
 from orbit.search.intersatellite import (
@@ -169,7 +169,7 @@ def _computed(
     share = _shares_of_progress(progress, links)
     parts = [np.empty(0, CONTACT)]
     if links.space_ground is not None:
-        link, search = links.space_ground, suitable_search(constellation, stations, horizon_s)
+        link, search = links.space_ground, choose_backend(constellation, stations, horizon_s)
 
         def of_group(first: int, motion: Ephemeris) -> list[np.ndarray]:
             return _space_ground(motion, first, len(constellation), stations, link, search)

@@ -172,7 +172,7 @@ def _learning_sections(
     )  # fmt: skip
     yield from _score_sections(directory, run)
     if compared:
-        answer, *rest = summary_lines(compared[1]) or ["No verdict."]
+        answer, *rest = summary_lines(compared[1]) or ["No answer."]
         yield Section(
             "missions", "The same mission done otherwise",
             says=f"{answer} {' '.join(rest)} Planned from the same start, for as many rounds.",

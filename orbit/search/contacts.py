@@ -54,7 +54,7 @@ def find_passes(
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
     warn_of_old_orientation(epoch, horizon_s)
-    search = suitable_search(constellation, stations, horizon_s, compiled)
+    search = choose_backend(constellation, stations, horizon_s, compiled)
 
     def of_group(first: int, motion: Ephemeris) -> np.ndarray:
         passes = passes_of(motion, stations, search)
@@ -77,7 +77,7 @@ def check_horizon(horizon_s: float) -> None:
         raise ValueError(f"horizon_s: found {horizon_s}, allowed is a finite number above 0")
 
 
-def suitable_search(
+def choose_backend(
     constellation: Constellation,
     stations: Sequence[GroundStation],
     horizon_s: float,

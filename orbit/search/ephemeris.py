@@ -106,7 +106,7 @@ def hermite_weights(s: np.ndarray, step_s: float) -> tuple[np.ndarray, np.ndarra
 def ephemeris_step_s(
     constellation: Constellation, horizon_s: float, step_rad: float = LINK_STEP_RAD
 ) -> float:
-    """The longest step that is no more than ``step_rad`` of the fastest perigee passage of the constellation and
+    """The longest step that is no more than ``step_rad`` at the fastest perigee of the constellation and
     divides ``horizon_s``."""
     elements = constellation.elements
     perigee_rate = elements.mean_motion_rad_min / 60 * np.sqrt(1 + elements.ecc) / (1 - elements.ecc) ** 1.5

@@ -166,7 +166,7 @@ def find_links(
         raise ValueError(f"acquisition_s: found {acquisition_s}, allowed is 0 or more")
     step_s = ephemeris_step_s(constellation, horizon_s)
     steps, segment = round(horizon_s / step_s), max(1, round(DAY_S / step_s))
-    search = _suitable_search(len(pairs) * steps, compiled)
+    search = _choose_backend(len(pairs) * steps, compiled)
     chunk = min(PAIRS_AT_ONCE, -(-len(pairs) // THREADS) or 1)
     parts, looked_at = [], 0
     for first_step in range(0, steps, segment):  # all satellites are needed at once, so time is what is cut
@@ -214,7 +214,7 @@ def sight_bitmaps(
     sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
     satellites = len(constellation)
     bits = np.empty((len(seconds), satellites, (satellites + 7) // 8), np.uint8)
-    search = _suitable_search(bits.size * 8 // BITS_PER_VALUE, compiled)
+    search = _choose_backend(bits.size * 8 // BITS_PER_VALUE, compiled)
     chunk = max(1, POSITIONS_AT_ONCE // satellites)
 
     def fill(first: int) -> None:
@@ -226,7 +226,7 @@ def sight_bitmaps(
     return bits
 
 
-def _suitable_search(values: int, compiled: bool | None) -> ModuleType:
+def _choose_backend(values: int, compiled: bool | None) -> ModuleType:
     if not is_compiled(values, compiled):
         return link_search
     from orbit.search import link_kernels  # imports numba

@@ -43,7 +43,7 @@ def culminations(
 
 
 @compiled
-def _clearance(state, place, up, sin_mask):
+def _elevation_margin(state, place, up, sin_mask):
     """u·ρ − sin(mask)·|ρ| [km], positive above the mask, and its rate."""
     x, y, z, vx, vy, vz = state
     dx, dy, dz = x - place[0], y - place[1], z - place[2]
@@ -54,17 +54,17 @@ def _clearance(state, place, up, sin_mask):
 
 
 @compiled
-def _clearance_at(context, time):
+def _elevation_margin_at(context, time):
     nodes, start_s, step_s, place, up, sin_mask = context
-    return _clearance(state_at(nodes, start_s, step_s, time), place, up, sin_mask)
+    return _elevation_margin(state_at(nodes, start_s, step_s, time), place, up, sin_mask)
 
 
-_append_windows = interval_finder(_clearance_at)
+_append_windows = interval_finder(_elevation_margin_at)
 
 
 @compiled
-def _clearances(motion, place, up, sin_mask, value, slope):
-    """The clearance and its rate on all nodes; apart from its caller, so that it becomes vector instructions."""
+def _elevation_margins(motion, place, up, sin_mask, value, slope):
+    """The elevation margin and its rate on all nodes; apart from its caller, so that it becomes vector instructions."""
     px, py, pz, ux, uy, uz = place[0], place[1], place[2], up[0], up[1], up[2]
     for node in range(value.shape[0]):
         dx, dy, dz = motion[0, node] - px, motion[1, node] - py, motion[2, node] - pz
@@ -87,7 +87,7 @@ def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
                 motion[axis, node] = nodes[node, axis]
         for station in range(place.shape[0]):
             here, zenith, lowest = place[station], up[station], sin_mask[station]
-            _clearances(motion, here, zenith, lowest, value, slope)
+            _elevation_margins(motion, here, zenith, lowest, value, slope)
             context = nodes, start_s, step_s, here, zenith, lowest
             row = satellite * place.shape[0] + station
             table, count = _append_windows(context, start_s, step_s, value, slope, row, table, count)

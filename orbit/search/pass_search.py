@@ -28,9 +28,9 @@ def windows_above_mask(
     def above(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         station, satellite = np.divmod(row, satellites)
         position, velocity = motion.at(satellite, time)
-        return clearance(position - place[station], velocity, up[station], sin_mask[station])
+        return elevation_margin(position - place[station], velocity, up[station], sin_mask[station])
 
-    value, slope = _clearance_on_nodes(state, place, up, sin_mask)
+    value, slope = _elevation_margin_on_nodes(state, place, up, sin_mask)
     windows = not_negative(motion.nodes_s, value.reshape(-1, nodes), slope.reshape(-1, nodes), above)
     station, satellite = np.divmod(windows.row, satellites)
     order = np.lexsort([windows.start_s, station, satellite])
@@ -78,7 +78,7 @@ def culminations(
     return culmination, elevation(row, culmination)[0], range_km
 
 
-def clearance(
+def elevation_margin(
     sight: np.ndarray, velocity: np.ndarray, up: np.ndarray, sin_mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """u·ρ − sin(mask)·|ρ| [km], positive above the mask, and its rate [km/s]; lines of sight (..., 3) → (...)."""
@@ -88,10 +88,10 @@ def clearance(
     ) / range_km
 
 
-def _clearance_on_nodes(
+def _elevation_margin_on_nodes(
     state: np.ndarray, place: np.ndarray, up: np.ndarray, sin_mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``clearance`` of all states (K, 9) from each station, both (G, K): station by station, which the cache holds."""
+    """``elevation_margin`` of all states (K, 9) from each station, both (G, K): one station fits the cache."""
     x, y, z, vx, vy, vz = np.ascontiguousarray(state[:, :6].T)
     value, slope = np.empty((2, len(place), len(state)))
     for g, ((px, py, pz), (ux, uy, uz), sine) in enumerate(zip(place, up, sin_mask, strict=True)):

@@ -46,8 +46,8 @@ def all_reduce(
     """The sum of all members' `values`, float64 and of one length.
 
     `members` are in the order of the ring or chain, the same on all of them. `early` are bundles of kind AGGREGATE
-    that have come on this link before. Nothing is settled: should this process die before the sum is kept, the next
-    one forms it again from the same bundles.
+    that have come on this link before. Nothing is acknowledged: should this process die before the sum
+    is kept, the next one forms it again from the same bundles.
 
     Raises LinkError when the sum cannot be had: another member has given it up, or after `timeout_s` wall seconds.
     The other members are told so, and the caller may leave it to the ground.

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+import uvloop
 
 from relay.client.answers import Answers, Handler
 from relay.client.message_link import IncomingBundles, LinkTimeout, dial
@@ -65,7 +66,7 @@ class GroundEndpoint:
         self._secret = secret
         self._streams: Counter[str] = Counter()  # open, by satellite
         self._limits = limits or Limits()
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="ground-endpoint", daemon=True)
         self._started: queue.SimpleQueue[int | Exception] = queue.SimpleQueue()
         self._stopping: asyncio.Event

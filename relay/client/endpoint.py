@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+import uvloop
 
 from relay.client.answers import Answers, Handler, Reply
 from relay.client.message_link import BUNDLES_AT_ONCE, RETRY_S, LinkRefused, dial_async, failure_bundle
@@ -59,7 +60,7 @@ class RelayEndpoint:
         self._limits = limits or Limits()
         self._answered_at_once = max(ANSWERED_AT_ONCE, answered_at_once)
         self._caller = ((service.NODE_KEY, node),)
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="relay-endpoint", daemon=True)
         self._serving: asyncio.Task[None]
         self._started = threading.Event()

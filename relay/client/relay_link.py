@@ -41,10 +41,10 @@ class RelayLink:
     """The end of a node's own application at its own relay; see `client.BundleLink` for the contract.
 
     `address` is the relay's host:port or, on the same machine, `unix:` and the path of its socket file.
-    `send` returns when the relay has the bundle on disk, and waits up to `send_timeout_s` for room there. What was
-    received and not settled is given to the next link again; leaving the `with` block without an error settles.
+    `send` returns when the relay has the bundle on disk, and waits up to `send_timeout_s` for room there. The next
+    link gets again what was received and not acknowledged; leaving the `with` block without an error acknowledges it.
     While the link is open, mission time does not jump, except while `receive` waits for a bundle. A relay that goes
-    away is dialled for `redial_s`: its disk has what was sent, and gives again what was not settled.
+    away is dialled for `redial_s`: its disk has what was sent, and delivers again what was not acknowledged.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RelayLink:
         self._session_s = session_s
         self._redial_s = redial_s
         self._sent_to: dict[bytes, str] = {}  # over this link, and for whom
-        self._had: set[bytes] = set()  # over this link, settled or not
+        self._had: set[bytes] = set()  # over this link, acknowledged or not
         self._unacknowledged: list[bytes] = []
         self._open()
 
@@ -133,7 +133,8 @@ class RelayLink:
     def close(self) -> None:
         """Say that nothing more comes."""
         self._tell(waiting=False)
-        self._requests.put(_DONE)  # half-closes; the relay answers by ending the stream, with all settled
+        # Half-closes; the relay answers by ending the stream, with all acknowledged.
+        self._requests.put(_DONE)
         deadline_s = time.monotonic() + _GOODBYE_S
         with contextlib.suppress(LinkTimeout, LinkLost, LinkRefused):
             while True:

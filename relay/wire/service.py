@@ -9,13 +9,17 @@ from relay.wire.manifest import Limits
 
 SERVICE = "skysplit.relay.Relay"
 EXCHANGE = "Exchange"  # stream of frames ↔ stream of frames: a satellite and the ground, directly
-PUT = "Put"  # stream of frames (an Opening, then chunks; transfers may alternate) → stream of Acknowledgement
+PUT = "Put"  # stream of frames (a transfer header, then chunks; transfers may alternate) → stream of Acknowledgement
 FETCH = "Fetch"  # stream of FetchRequest → stream of frames: bundles addressed to this node
 CLOCK = "Clock"  # stream of ClockReport ↔ stream of ClockTime
 STATUS = "Status"  # StatusRequest → NodeStatus
 ENROLMENT = "Enrolment"  # Nothing → Nothing: the ground's application begins anew, and no round is under way
-START_ROUND = "Depart"  # Round start → Nothing: the ground's application begins a round
-TRANSFER_RECORDS = "Passages"  # TransferRecordsRequest → stream of Passage
+START_ROUND = (
+    "Depart"  # RoundStart → Nothing: the ground's application begins a round; its name on the wire is of 0.1
+)
+TRANSFER_RECORDS = (
+    "Passages"  # TransferRecordsRequest → stream of TransferRecord; its name on the wire is of 0.1
+)
 CANCEL = "Cancel"  # TransferId → Nothing
 
 SOCKET = "relay.sock"  # in a relay's folder, for its own application

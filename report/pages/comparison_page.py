@@ -42,7 +42,7 @@ def comparison_page(title: str, description: str, comparisons: Mapping[str, Mapp
     body = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><main>"]
     figures = {"rounds": rounds_figure(comparisons)}
     for model, comparison in comparisons.items():
-        answer, *rest = summary_lines(comparison) or ["No verdict."]
+        answer, *rest = summary_lines(comparison) or ["No answer."]
         body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{marked(answer)}</p>')
         body.append(f"<p>{marked(' '.join(rest))}</p>")
     body.append(

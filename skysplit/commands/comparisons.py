@@ -151,7 +151,7 @@ def _conditions(scenario: Scenario, contacts: ContactPlan, samples: Sequence[int
 
 
 def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, Any], starts: int) -> None:
-    """Print the verdict, the tables of missions and rounds, and what the cases are."""
+    """Print the summary, the tables of missions and rounds, and what the cases are."""
     from strategies.analysis.compare import mission_rows, part_rows, round_rows
     from strategies.analysis.summary import summary_lines
     from strategies.uncertainty.draws import draw_rows

@@ -69,6 +69,7 @@ class ImageSource:
             raster = self.decode(row)
         except RasterError as error:
             raise ImageryError(f"{self.name(row)}: not readable as an image: {error}") from error
+        self._sizes[row] = raster.values.shape[:2]
         names = self._given_band_names(row)
         if not names:
             return raster
@@ -78,6 +79,16 @@ class ImageSource:
                 f"{len(names)} ({', '.join(names)})"
             )
         return replace(raster, bands=names)
+
+    @cached_property
+    def _sizes(self) -> dict[int, tuple[int, ...]]:
+        return {}
+
+    def size(self, row: int) -> tuple[int, ...]:
+        """Return height and width of an image; it is decoded for that once."""
+        if row not in self._sizes:
+            self.raster(row)
+        return self._sizes[row]
 
     @cached_property
     def format(self) -> Format:
@@ -292,8 +303,8 @@ class ImageSet:
         for index, image in zip(indices, images, strict=True):
             if image.shape != images[0].shape:
                 raise ImageryError(
-                    f"images differ in size: {self.name(int(index))} has {_size(image)}, "
-                    f"{self.name(int(indices[0]))} has {_size(images[0])}; allowed: one size"
+                    f"images differ in size: {self.name(int(index))} has {_size(image.shape)}, "
+                    f"{self.name(int(indices[0]))} has {_size(images[0].shape)}; allowed: one size"
                 )
         return np.stack(images) if images else np.empty((0, 1, 1, self.channels or 3), np.uint8)
 
@@ -345,10 +356,10 @@ class ImageSet:
         read = self.targets.read_mask
         if read is None:
             raise ImageryError(f"{self.name(index)}: {self.targets.kind} were found, no masks")
-        mask, image = read(index), self.source.raster(int(self.rows[index])).values
-        if mask.shape != image.shape[:2]:
+        mask, size = read(index), self.source.size(int(self.rows[index]))
+        if mask.shape != size:
             raise ImageryError(
-                f"{self.name(index)}: its mask has {_size(mask)}, the image {_size(image)}; allowed: the same size"
+                f"{self.name(index)}: its mask has {_size(mask.shape)}, the image {_size(size)}; allowed: the same size"
             )
         return mask
 
@@ -393,5 +404,5 @@ def _is_picture(raster: Raster) -> bool:
     return all(raster.bands) and raster.values.dtype == np.uint8
 
 
-def _size(image: NDArray) -> str:
-    return f"{image.shape[1]}×{image.shape[0]} pixels"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}×{shape[0]} pixels"

@@ -12,7 +12,7 @@ from strategies.analysis.cases import ONBOARD_LORA, SPLIT
 from strategies.analysis.mission_totals import World
 from strategies.problem.workload import ComputeRates, Resources, Workload
 
-_NOT_SOONER = (SPLIT, ONBOARD_LORA, "split-cached")  # of which the verdict speaks, or that are no whole round
+_NOT_SOONER = (SPLIT, ONBOARD_LORA, "split-cached")  # of which the summary speaks, or that are no whole round
 _OUTAGE = 0.92  # part of a pass that carries data, set-up and hand-over taken off
 _WAITING = 1.5  # a round so many times as long as by the closed form is one of waiting for contacts
 

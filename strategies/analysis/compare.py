@@ -17,7 +17,7 @@ from orbit.contact_plan import ContactPlan
 from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.closed_form import closed_form
 from strategies.analysis.mission_totals import Case, World, plan_figures, plan_one_round
-from strategies.analysis.sensitivity import edge_of, knobs_of, mission_or_none
+from strategies.analysis.sensitivity import break_even_of, knobs_of, mission_or_none
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.uncertainty.draws import fly_draws
@@ -43,7 +43,7 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _EdgeJob:
+class _BreakEvenJob:
     """Where the answer turns as one number grows or shrinks."""
 
     knob: int
@@ -63,7 +63,7 @@ class _DrawJob:
     draws: int
 
 
-_AnyJob = _Job | _EdgeJob | _DrawJob
+_AnyJob = _Job | _BreakEvenJob | _DrawJob
 
 
 def even_starts(contact_plan: ContactPlan, count: int, part: float = 0.4) -> tuple[float, ...]:
@@ -91,9 +91,9 @@ def compare(
         ``unplanned`` starts whose round does not end inside the contact plan, ``makespans_s``, median ``down_bytes,
         up_bytes, isl_bytes`` and the mean seconds of ``SPLIT_COLUMNS``; and ``mission`` as
         :class:`~strategies.analysis.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is
-        the split over
-        on-board LoRA, in closed form, as planned for a round, and for the mission. With ``sensitivity``, ``edges`` is
-        where the answer turns (:class:`strategies.analysis.sensitivity.Edge`), by missions that were planned again.
+        the split over on-board LoRA, in closed form, as planned for a round, and for the mission. With
+        ``sensitivity``, ``break_evens`` says where the answer turns, by missions that were planned again
+        (:class:`strategies.analysis.sensitivity.BreakEven`).
         With ``draws``, a case whose rounds can be taken up in the middle has ``draws``, one round from the first start
         flown through so many draws of the world's outages (:class:`strategies.uncertainty.draws.DrawnRounds`).
     """
@@ -125,9 +125,11 @@ def compare(
     if rho:
         comparison["rho"] = rho
     if sensitivity:
-        edge_jobs = _edge_jobs(results, len(knobs), starts_s[0])
-        edges = dict(outcomes(edge_jobs))
-        comparison["edges"] = [edges[job].to_json() for job in edge_jobs if edges[job] is not None]
+        break_even_jobs = _break_even_jobs(results, len(knobs), starts_s[0])
+        break_evens = dict(outcomes(break_even_jobs))
+        comparison["break_evens"] = [
+            break_evens[job].to_json() for job in break_even_jobs if break_evens[job] is not None
+        ]
     return comparison
 
 
@@ -182,7 +184,7 @@ def _rho(world: World, results: Sequence[Mapping[str, Any]]) -> dict[str, Any] |
     }
 
 
-def _edge_jobs(results: Sequence[Mapping[str, Any]], knobs: int, start_s: float) -> list[_EdgeJob]:
+def _break_even_jobs(results: Sequence[Mapping[str, Any]], knobs: int, start_s: float) -> list[_BreakEvenJob]:
     """Each number smaller and larger, beside the lengths of the headline missions as it is."""
     by_name = {result["name"]: result for result in results}
     lengths_s = tuple(
@@ -191,7 +193,7 @@ def _edge_jobs(results: Sequence[Mapping[str, Any]], knobs: int, start_s: float)
         if name in by_name
     )
     return [
-        _EdgeJob(number, above=above, start_s=start_s, lengths_s=lengths_s)
+        _BreakEvenJob(number, above=above, start_s=start_s, lengths_s=lengths_s)
         for number in range(knobs)
         for above in (False, True)
     ]
@@ -247,10 +249,10 @@ def _outcome_here(job: _AnyJob) -> Any:
 
 
 def _outcome(world: World, job: _AnyJob) -> Any:
-    """The figures of a round or of a mission, None where it does not end inside the contact plan; or an edge."""
-    if isinstance(job, _EdgeJob):
+    """The figures of a round or of a mission, None where it does not end inside the contact plan; or a break-even."""
+    if isinstance(job, _BreakEvenJob):
         knob, known = knobs_of(world)[job.knob], dict(job.lengths_s)
-        return edge_of(
+        return break_even_of(
             world, knob, above=job.above, start_s=job.start_s, most_planned=most_planned, known=known
         )
     case = world.cases[job.case]

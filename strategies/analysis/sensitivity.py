@@ -1,6 +1,6 @@
 """Where the answer turns: the missions planned again with one number changed, all else as it is.
 
-The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission finishes first. An *edge*
+The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission finishes first. A *break-even*
 is the value of a number beyond which another case is. Every point is planned, none is computed from another.
 """
 
@@ -23,8 +23,8 @@ from strategies.problem.workload import Mode, Workload
 
 _STEP = 4.0  # a number is first tried this many times as large and as small, then again
 _STEPS = 2
-_WITHIN = 0.08  # where the edge lies between, relative: its middle is at most 4 % off
-_ASIDE = 0.03  # how far beside the place where an edge is expected it is tried, relative
+_WITHIN = 0.08  # where the break-even lies between, relative: its middle is at most 4 % off
+_ASIDE = 0.03  # how far beside the place where a break-even is expected it is tried, relative
 _TERA, _MEGA, _KILO = 1e12, 1e6, 1e3
 
 MostPlanned = Callable[[Case], int | None]  # as of `plan_mission`, by case
@@ -62,16 +62,16 @@ class Knob:
 
 
 @dataclass(frozen=True)
-class Edge:
+class BreakEven:
     """A turn of the answer.
 
     Attributes:
         knob: The name of the number.
         value: As it is.
-        edge: Where the answer turns, or the last value that was tried.
-        above: Whether the edge lies above the value.
+        break_even: Where the answer turns, or the last value that was tried.
+        above: Whether the break-even lies above the value.
         turns: Whether the answer turns there; else it stays as far as was tried.
-        winner: Beyond the edge; ``None`` where no mission ends within the contact plan.
+        winner: Beyond the break-even; ``None`` where no mission ends within the contact plan.
     """
 
     knob: str
@@ -79,13 +79,13 @@ class Edge:
     _: KW_ONLY
     unit: str
     value: float
-    edge: float
+    break_even: float
     above: bool
     turns: bool
     winner: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """The edge as JSON values."""
+        """The break-even as JSON values."""
         return dataclasses.asdict(self)
 
 
@@ -180,15 +180,15 @@ def winner_of(lengths: Lengths) -> str | None:
     return min(lengths, key=lambda name: (lengths[name], name))
 
 
-def edge_of(
+def break_even_of(
     world: World, knob: Knob, *, above: bool, start_s: float, most_planned: MostPlanned, known: Lengths
-) -> Edge | None:
+) -> BreakEven | None:
     """Return where the answer first turns as one number grows (``above``) or shrinks.
 
     A measure is tried four times as large or small, and sixteen times where the lengths so far, taken as linear in the
     time that it sets, say that the answer may have turned by then. Numbers of things are doubled or halved. Where the
-    answer is another by then, the edge is tried where the same straight lines cross, and the interval is halved for as
-    long as it is wider than 8 %. An answer that turns and turns back within a step is not seen.
+    answer is another by then, the break-even is tried where the same straight lines cross, and the interval is halved
+    for as long as it is wider than 8 %. An answer that turns and turns back within a step is not seen.
 
     Args:
         world: As it is.
@@ -199,7 +199,7 @@ def edge_of(
         known: The lengths of the missions as it is.
 
     Returns:
-        The edge; ``None`` where there is no other value in that direction.
+        The break-even; ``None`` where there is no other value in that direction.
     """
     now = winner_of(known)
 
@@ -209,7 +209,7 @@ def edge_of(
             touched=lambda case: case.one_round.mode not in knob.untouched,
         )  # fmt: skip
 
-    turn = partial(Edge, knob.name, knob.title, unit=knob.unit, value=knob.value, above=above)
+    turn = partial(BreakEven, knob.name, knob.title, unit=knob.unit, value=knob.value, above=above)
     near, near_s = knob.value, known
     for far in _steps(knob, above):
         if (
@@ -230,10 +230,10 @@ def edge_of(
                     near, near_s = middle, middle_s
                 else:
                     far, far_s = middle, middle_s
-            edge = far if knob.most else math.sqrt(near * far)
-            return turn(edge=edge, turns=True, winner=winner_of(far_s))
+            break_even = far if knob.most else math.sqrt(near * far)
+            return turn(break_even=break_even, turns=True, winner=winner_of(far_s))
         near, near_s = far, far_s
-    return None if near == knob.value else turn(edge=near, turns=False, winner=now)
+    return None if near == knob.value else turn(break_even=near, turns=False, winner=now)
 
 
 def _extrapolated(knob: Knob, known: Lengths, near: float, near_s: Lengths, far: float) -> Lengths:

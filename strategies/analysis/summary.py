@@ -33,14 +33,14 @@ def summary_lines(comparison: Mapping[str, Any]) -> list[str]:
     length_s = {name: mission["length_s"] for name, mission in missions.items() if mission}
     first = winner_of(length_s)
     if first is None:
-        return ["No verdict: no mission ends within the contact plan. Plan for longer, with horizon_h."]
+        return ["No answer: no mission ends within the contact plan. Plan for longer, with horizon_h."]
     lines = [_answer(missions, length_s, first, comparison["rounds"])]
     lines += _of_the_split(length_s, first)
     if SPLIT in length_s:
         lines += [_bytes(missions), f"What binds the split is {missions[SPLIT]['binds']}."]
     lines += (
-        _edges(comparison["edges"])
-        if "edges" in comparison
+        _break_evens(comparison["break_evens"])
+        if "break_evens" in comparison
         else ["With --sensitivity, `skysplit compare` also says where the answer turns."]
     )
     lines += _closed_form(comparison.get("rho"))
@@ -94,26 +94,30 @@ def _bytes(missions: Mapping[str, Any]) -> str:
     )
 
 
-def _edges(edges: list[Mapping[str, Any]]) -> Iterator[str]:
+def _break_evens(break_evens: list[Mapping[str, Any]]) -> Iterator[str]:
     """A sentence a number: as far as which value the answer stays, and which is the answer beyond."""
     for knob in _ORDER:
-        of_knob = [edge for edge in edges if edge["knob"] == knob]
+        of_knob = [break_even for break_even in break_evens if break_even["knob"] == knob]
         if not of_knob:
             continue
         unit, counts = of_knob[0]["unit"], not of_knob[0]["unit"]
         parts = []
-        for edge in sorted(of_knob, key=lambda edge: edge["above"]):
-            value = f"{edge['edge']:.0f}" if counts else f"{edge['edge']:.3g} {unit}"
-            if not edge["turns"]:
-                parts.append(f"{'up' if edge['above'] else 'down'} to {value} the answer stays")
+        for break_even in sorted(of_knob, key=lambda break_even: break_even["above"]):
+            value = f"{break_even['break_even']:.0f}" if counts else f"{break_even['break_even']:.3g} {unit}"
+            if not break_even["turns"]:
+                parts.append(f"{'up' if break_even['above'] else 'down'} to {value} the answer stays")
             else:
-                beyond = _CALLED[edge["winner"]] if edge["winner"] else "no mission"
-                what = "finishes first" if edge["winner"] else "ends within the contact plan"
+                beyond = _CALLED[break_even["winner"]] if break_even["winner"] else "no mission"
+                what = "finishes first" if break_even["winner"] else "ends within the contact plan"
                 word = (
-                    ("from" if edge["above"] else "at") if counts else ("above" if edge["above"] else "below")
+                    ("from" if break_even["above"] else "at")
+                    if counts
+                    else ("above" if break_even["above"] else "below")
                 )
-                less = " or fewer" if counts and not edge["above"] and edge["edge"] > 1 else ""
-                more = " on" if counts and edge["above"] else ""
+                less = (
+                    " or fewer" if counts and not break_even["above"] and break_even["break_even"] > 1 else ""
+                )
+                more = " on" if counts and break_even["above"] else ""
                 parts.append(f"{word} {value}{less}{more} {beyond} {what}")
         now = f"{of_knob[0]['value']:.0f}" if counts else f"{of_knob[0]['value']:.3g} {unit}"
         yield f"{_capital(of_knob[0]['title'])} (now {now}): {'; '.join(parts)}."

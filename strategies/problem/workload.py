@@ -1,6 +1,6 @@
 """What a round has to move and to compute, and with what: plain numbers, no model and no orbit.
 
-A *crossing* is one passage of a tensor over the split: c1 features down to the ground, c2 hidden states up,
+A *crossing* is one transfer of a tensor over the split: c1 features down to the ground, c2 hidden states up,
 c3 their gradient down; c4, the gradient of the features, does not occur, because the embedding is frozen.
 """
 

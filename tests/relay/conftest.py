@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import uvloop
 
 from relay.client.relay_link import RelayLink
 from relay.clock.paced_clock import PacedClock
@@ -44,6 +45,21 @@ def tensor(values, source, destination, step=0, kind=MessageKind.FEATURES, **cha
     return manifest, payload
 
 
+def hidden(request, values):
+    """The ground's answer to a message: its manifest and payload."""
+    payload = np.asarray(values, "<f4").tobytes()
+    return Manifest.describe(
+        payload,
+        run=request.run,
+        kind=MessageKind.HIDDEN,
+        source="ground",
+        destination=request.source,
+        dtype="float32",
+        shape=(len(values),),
+        step=request.step,
+    ), payload
+
+
 class Fleet:
     def __init__(self, folder, links, *, identities=None, clocks=None, **settings):
         self.network = network_of(links)
@@ -56,7 +72,7 @@ class Fleet:
         self.settings = settings
         self.nodes = {}
         self.clocks = clocks or {}
-        self.loop = asyncio.new_event_loop()
+        self.loop = uvloop.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         for name in self.network.nodes:

@@ -35,6 +35,26 @@ ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellatio
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
 
 
+def random_vit(directory: Path, *, bands: int, image: int, patch: int) -> Path:
+    """Save a ViT of some bands with random weights and a class token; return its directory."""
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=image,
+        patch_size=patch,
+        num_channels=bands,
+    )
+    ViTModel(config, add_pooling_layer=False).save_pretrained(directory)
+    statistics = {"image_mean": 0.5, "image_std": 0.5}  # the family's are those of three channels
+    (directory / "preprocessor_config.json").write_text(json.dumps(statistics))
+    return directory
+
+
 def batched(*batches: str, delay: int = 0) -> Schedule:
     """A schedule in which each word is a batched step of the satellites that its letters name."""
     counted: dict[str, int] = {}

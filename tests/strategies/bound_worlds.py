@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
-from synthetic_worlds import make_workload, make_world
+from synthetic_worlds import make_workload, make_world, shells
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.problem.sunlight import Sunlight
@@ -28,15 +28,8 @@ class BoundCase:
 @st.composite
 def bound_cases(draw: st.DrawFn) -> BoundCase:
     """Up to three planes of five under up to three stations; not all of them get through."""
-    planes, slots, stations = draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    planes, slots, stations, passes = draw(shells())
     count = planes * slots
-    one_pass = st.tuples(
-        st.integers(0, count - 1),
-        st.integers(0, stations - 1),
-        st.floats(0.0, 4000.0),
-        st.floats(30.0, 500.0),
-    )
-    passes = draw(st.lists(one_pass, min_size=0, max_size=12))
     if draw(st.booleans()):  # several of a plane are in sight at once
         passes += [(k, k % stations, 0.0, 600.0) for k in range(count)]
     passes += [

@@ -30,6 +30,7 @@ __all__ = [
     "drawn",
     "make_workload",
     "make_world",
+    "shells",
     "worlds",
 ]
 
@@ -46,17 +47,23 @@ def drawn(max_examples: int) -> settings:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[ContactPlan, Workload, Resources]:
-    """A constellation that always gets through: every satellite has late passes, besides the drawn ones."""
+def shells(draw: st.DrawFn) -> tuple[int, int, int, list[tuple[int, int, float, float]]]:
+    """Planes, satellites of each, stations, and a few passes: satellite, station, start and length in seconds."""
     planes, slots, stations = draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
-    count = planes * slots
     one_pass = st.tuples(
-        st.integers(0, count - 1),
+        st.integers(0, planes * slots - 1),
         st.integers(0, stations - 1),
         st.floats(0.0, 4000.0),
         st.floats(30.0, 500.0),
     )
-    passes = draw(st.lists(one_pass, min_size=0, max_size=12))
+    return planes, slots, stations, draw(st.lists(one_pass, min_size=0, max_size=12))
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[ContactPlan, Workload, Resources]:
+    """A constellation that always gets through: every satellite has late passes, besides the drawn ones."""
+    planes, slots, stations, passes = draw(shells())
+    count = planes * slots
     passes += [
         (k, (k + turn) % stations, 8000.0 + 700.0 * (turn * count + k), 400.0)
         for turn in range(3)  # the last one brings the average back

@@ -12,6 +12,7 @@ from relay.wire.certificates import write_certificates
 from relay.wire.frames import encode_chunk
 from relay.wire.identity import NodeIdentity, node_folder
 from relay.wire.manifest import Limits, Manifest, MessageKind
+from tests.relay.conftest import hidden
 
 SATELLITES = ("sat-0", "sat-1", "sat-2")
 
@@ -30,20 +31,6 @@ def features(values, source="sat-0", step=0, **changes):
         **changes,
     )
     return manifest, payload
-
-
-def hidden(request, values):
-    payload = np.asarray(values, "<f4").tobytes()
-    return Manifest.describe(
-        payload,
-        run=request.run,
-        kind=MessageKind.HIDDEN,
-        source="ground",
-        destination=request.source,
-        dtype="float32",
-        shape=(len(values),),
-        step=request.step,
-    ), payload
 
 
 async def doubling(satellite, manifest, payload):

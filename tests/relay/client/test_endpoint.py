@@ -7,21 +7,7 @@ import pytest
 from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkTimeout, RemoteError
 from relay.clock.timed_link import Window
-from relay.wire.manifest import Manifest, MessageKind
-
-
-def hidden(request, values):
-    payload = np.asarray(values, "<f4").tobytes()
-    return Manifest.describe(
-        payload,
-        run=request.run,
-        kind=MessageKind.HIDDEN,
-        source="ground",
-        destination=request.source,
-        dtype="float32",
-        shape=(len(values),),
-        step=request.step,
-    ), payload
+from tests.relay.conftest import hidden
 
 
 async def doubling(satellite, manifest, payload):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-import torch
-from small_missions import Mission, interrupted, resumed, same, trained
+from small_missions import Mission, interrupted, random_vit, resumed, same, trained
 
 from mission.record import read_run
 from splitmodel.imagery import ImageryError
@@ -36,24 +34,7 @@ SENSORS = {"S2": "BGRNSW", "L7": "WSNRGBP"}
 
 @pytest.fixture(scope="module")
 def six_bands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of six bands with random weights."""
-    from transformers import ViTConfig, ViTModel
-
-    torch.manual_seed(0)
-    directory = tmp_path_factory.mktemp("six-bands")
-    config = ViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        image_size=16,
-        patch_size=8,
-        num_channels=6,
-    )
-    ViTModel(config, add_pooling_layer=False).save_pretrained(directory)
-    statistics = {"image_mean": 0.5, "image_std": 0.5}  # the family's are those of three channels
-    (directory / "preprocessor_config.json").write_text(json.dumps(statistics))
-    return directory
+    return random_vit(tmp_path_factory.mktemp("six-bands"), bands=6, image=16, patch=8)
 
 
 def tile(kind: int, rng: np.random.Generator, size: int = 16) -> dict[str, np.ndarray]:

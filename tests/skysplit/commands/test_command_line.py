@@ -61,7 +61,7 @@ def test_the_version_is_that_of_the_package() -> None:
     done = RUNNER.invoke(app, ["--version"])
     assert done.stdout == f"skysplit {skysplit.__version__}\n"
     assert skysplit.__version__ == metadata.version("skysplit")
-    for name in ("CHANGELOG.md", "CITATION.cff"):
+    for name in ("CHANGELOG.md", "CITATION.cff", "mkdocs.yml"):
         assert skysplit.__version__ in (ROOT / name).read_text()
 
 

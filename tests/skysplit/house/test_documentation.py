@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.cli
+from typer.testing import CliRunner
 
 from mission.record import ROUNDS, read_run
 from skysplit.reference import preset_reference
@@ -44,8 +46,8 @@ def test_the_page_of_presets_is_that_of_their_file() -> None:
 
 
 def test_the_page_of_commands_is_that_of_the_commands() -> None:
-    words = [sys.executable, "-m", "typer", "skysplit.cli", "utils", "docs", "--name", "skysplit"]
-    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    done = CliRunner().invoke(typer.cli.app, ["skysplit.cli", "utils", "docs", "--name", "skysplit"])
+    said = done.stdout
     written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert written.strip() == said.strip(), (
         "write it anew: typer skysplit.cli utils docs --name skysplit --output docs/commands.md"

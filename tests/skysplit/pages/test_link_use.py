@@ -18,7 +18,7 @@ def plan_of(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "plan.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_links_of_a_run_add_up_to_its_plan_and_its_passages(emulated_run: Path) -> None:
+def test_the_links_of_a_run_add_up_to_its_plan_and_its_transfer_records(emulated_run: Path) -> None:
     rounds = by_round(read_rounds(emulated_run)).to_pylist()
     uses = link_uses(
         plan_of(emulated_run),

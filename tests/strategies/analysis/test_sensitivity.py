@@ -1,4 +1,4 @@
-"""Where the answer turns: edges against missions planned on both sides of them, and against arithmetic."""
+"""Where the answer turns: break-evens against missions planned on both sides of them, and against arithmetic."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from orbit.contact_plan import LinkKind
 from strategies.analysis.cases import HEADLINE, standard_cases
 from strategies.analysis.mission_totals import Case, World
 from strategies.analysis.sensitivity import (
-    Edge,
+    BreakEven,
     Knob,
-    edge_of,
+    break_even_of,
     knobs_of,
     lengths_of,
     winner_of,
@@ -57,9 +57,9 @@ def knob_of(one: World, name: str) -> Knob:
 
 
 @functools.cache
-def edge(satellite_flops: float, name: str, *, above: bool) -> Edge:
+def break_even(satellite_flops: float, name: str, *, above: bool) -> BreakEven:
     one = world(satellite_flops)
-    found = edge_of(
+    found = break_even_of(
         one,
         knob_of(one, name),
         above=above,
@@ -98,24 +98,25 @@ def test_on_both_sides_of_an_edge_the_missions_planned_again_have_the_answers_th
     name: str, satellite_flops: float, above: bool
 ) -> None:
     one = world(satellite_flops)
-    found, knob = edge(satellite_flops, name, above=above), knob_of(one, name)
+    found, knob = break_even(satellite_flops, name, above=above), knob_of(one, name)
 
     def answer(value: float) -> str | None:
         return winner_of(lengths_of(knob.change(one, value), 0.0, every_round))
 
     assert found.above == above
-    assert (found.edge > found.value) == above
+    assert (found.break_even > found.value) == above
     outwards = 1.1 if above else 1.0 / 1.1
-    assert answer(found.edge / outwards) == answer(found.value)
+    as_it_is = winner_of(known(satellite_flops))
+    assert answer(found.break_even / outwards) == as_it_is
     if found.turns:
-        assert answer(found.edge * outwards) == found.winner != answer(found.value)
+        assert answer(found.break_even * outwards) == found.winner != as_it_is
     else:
-        assert answer(found.edge) == found.winner == answer(found.value)
+        assert answer(found.break_even) == found.winner == as_it_is
 
 
-def test_at_least_one_of_these_worlds_has_an_edge() -> None:
-    edges = [edge(0.5e12, "downlink", above=above) for above in (False, True)]
-    assert any(one.turns for one in edges)
+def test_at_least_one_of_these_worlds_has_a_break_even() -> None:
+    break_evens = [break_even(0.5e12, "downlink", above=above) for above in (False, True)]
+    assert any(one.turns for one in break_evens)
 
 
 def test_faster_satellites_win_where_arithmetic_says_so() -> None:
@@ -123,12 +124,12 @@ def test_faster_satellites_win_where_arithmetic_says_so() -> None:
     one = world(0.002e12)
     lengths_s = known(0.002e12)
     assert winner_of(lengths_s) != "onboard-lora"
-    found = edge(0.002e12, "satellite_tflops", above=True)
+    found = break_even(0.002e12, "satellite_tflops", above=True)
     if found.turns and found.winner == "onboard-lora":
         workload = next(case for case in one.cases if case.name == "onboard-lora").workloads[0]
         flops = 2 * max(workload.samples) * workload.epochs * workload.onboard_flops
         fastest_s = min(length for name, length in lengths_s.items() if name != "onboard-lora")
-        assert found.edge <= 1.05 * flops / 1e12 / (0.5 * fastest_s)
+        assert found.break_even <= 1.05 * flops / 1e12 / (0.5 * fastest_s)
 
 
 def test_fewer_stations_are_those_that_see_most() -> None:

@@ -1,4 +1,4 @@
-"""No sentence of a verdict contradicts another, or the figures that it is made of."""
+"""No sentence of a summary contradicts another, or the figures that it is made of."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mission(length_s: float | None, size: float = 1e9) -> dict | None:
 
 def comparison(lengths: dict[str, float | None], **more: object) -> dict:
     cases = [{"name": name, "title": name, "mission": mission(length)} for name, length in lengths.items()]
-    return {"cases": cases, "rounds": 20, "starts": 1, "edges": [], **more}
+    return {"cases": cases, "rounds": 20, "starts": 1, "break_evens": [], **more}
 
 
 lengths = st.fixed_dictionaries(
@@ -69,7 +69,7 @@ def test_what_does_not_end_is_said_so(found: dict[str, float | None]) -> None:
             assert re.search(f"(?i){called} does not end within the contact plan", said)
 
 
-def test_without_a_mission_that_ends_there_is_no_verdict_but_advice() -> None:
+def test_without_a_mission_that_ends_there_is_no_answer_but_advice() -> None:
     [said] = summary_lines(comparison(dict.fromkeys(HEADLINE)))
     assert "Plan for longer, with horizon_h" in said
     assert summary_lines({"cases": [{"name": SPLIT}]}) == []
@@ -78,12 +78,12 @@ def test_without_a_mission_that_ends_there_is_no_verdict_but_advice() -> None:
 def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
     base = {"title": "the downlink of each antenna", "knob": "downlink", "unit": "Mbit/s", "value": 20.0}
     counted = {"title": "the number of stations", "knob": "stations", "unit": "", "value": 4.0}
-    edges = [
-        base | {"edge": 7.85, "above": False, "turns": True, "winner": ONBOARD_LORA},
-        base | {"edge": 80.0, "above": True, "turns": False, "winner": SPLIT},
-        counted | {"edge": 2, "above": False, "turns": True, "winner": None},
+    break_evens = [
+        base | {"break_even": 7.85, "above": False, "turns": True, "winner": ONBOARD_LORA},
+        base | {"break_even": 80.0, "above": True, "turns": False, "winner": SPLIT},
+        counted | {"break_even": 2, "above": False, "turns": True, "winner": None},
     ]
-    said = summary_lines(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, edges=edges))
+    said = summary_lines(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, break_evens=break_evens))
     assert (
         "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s on-board LoRA finishes first; "
         "up to 80 Mbit/s the answer stays."

@@ -1,11 +1,11 @@
-"""No sentence of a verdict is wrong: what is printed against missions planned again, `python -m benchmarks.verdict`.
+"""Hold every sentence of a comparison's summary against missions planned again, `python -m benchmarks.summary`.
 
-    python -m benchmarks.verdict [--scenarios 200] [--seed 1] [--progress FILE]
+    python -m benchmarks.summary [--scenarios 200] [--seed 1] [--progress FILE]
 
 Draws scenarios of few satellites and two rounds: orbits, rates both ways, computers, image sizes, stations. Each is
-compared, its verdict is read back from the printed words, and every statement is held against planning: which mission
+compared, its summary is read back from the printed words, and every statement is held against planning: which mission
 finishes first, whether the split pays, and for two of the numbers of each scenario the answer a tenth inside and a
-tenth outside of the printed edge. Bar: no statement fails. Exits 1 below it.
+tenth outside of the printed break-even. Bar: no statement fails. Exits 1 below it.
 
 With ``--progress`` every scenario is written to a file of JSON lines when it is done; a run that finds its lines there
 does not judge them again.  A line is of one seed and number, so delete the file after a change of the code.
@@ -31,7 +31,7 @@ from skysplit.planning_inputs import cases_of, costs_of, samples_of
 from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.compare import compare, most_planned
 from strategies.analysis.mission_totals import World
-from strategies.analysis.sensitivity import Knob, edge_of, knobs_of, lengths_of, winner_of
+from strategies.analysis.sensitivity import Knob, break_even_of, knobs_of, lengths_of, winner_of
 from strategies.analysis.summary import summary_lines
 
 NAMES = {
@@ -81,17 +81,22 @@ def drawn(draw: random.Random) -> World:
 
 
 def faults_of(world: World, draw: random.Random) -> tuple[list[str], int]:
-    """Return the sentences of a scenario's verdict that planning disproves, and the number of statements checked."""
+    """Return the sentences of a scenario's summary that planning disproves, and the number of statements checked."""
     found = compare(world, (0.0,))
     lengths_s = {
         case["name"]: case["mission"]["length_s"] if case["mission"] else math.inf for case in found["cases"]
     }
     knobs = draw.sample(knobs_of(world), 2)
     task: dict[str, Any] = {"start_s": 0.0, "most_planned": most_planned, "known": lengths_s}
-    edges = [edge_of(world, knob, above=above, **task) for knob in knobs for above in (False, True)]
-    said = summary_lines(found | {"edges": [edge.to_json() for edge in edges if edge is not None]})
+    break_evens = [
+        break_even_of(world, knob, above=above, **task) for knob in knobs for above in (False, True)
+    ]
+    said = summary_lines(
+        found
+        | {"break_evens": [break_even.to_json() for break_even in break_evens if break_even is not None]}
+    )
     if winner_of(lengths_s) is None:
-        return ([] if said[0].startswith("No verdict") else [said[0]]), 1
+        return ([] if said[0].startswith("No answer") else [said[0]]), 1
     faults, first = [], winner_of(lengths_s)
     answer = ANSWER.match(said[0])
     if answer is None or NAMES[answer[1].lower()] != first or (answer[2] == "pays") != (first == SPLIT):
@@ -114,10 +119,12 @@ def _wrong(world: World, knob: Knob, sentence: str, first: str | None) -> tuple[
 
     wrong, held = [], 0
     for word, number, name in EDGE.findall(sentence):
-        edge, above = float(number), word in ("above", "from")
-        inside, outside = (edge / ASIDE, edge * ASIDE) if above else (edge * ASIDE, edge / ASIDE)
+        break_even, above = float(number), word in ("above", "from")
+        inside, outside = (
+            (break_even / ASIDE, break_even * ASIDE) if above else (break_even * ASIDE, break_even / ASIDE)
+        )
         if knob.most:
-            inside, outside = (edge - 1 if above else edge + 1), edge
+            inside, outside = (break_even - 1 if above else break_even + 1), break_even
         held += 1
         if answer(inside) != first or answer(outside) != NAMES[name.lower()]:
             wrong.append(f"{sentence} [{inside:.3g}: {answer(inside)}, {outside:.3g}: {answer(outside)}]")
@@ -137,7 +144,7 @@ def judged_before(progress: Path | None, seed: int) -> dict[int, dict[str, Any]]
 
 
 def judge(number: int, seed: int) -> dict[str, Any]:
-    """Draw one scenario and hold its verdict against planning."""
+    """Draw one scenario and hold its summary against planning."""
     draw = random.Random(f"{seed} {number}")
     begun_s = time.process_time()
     faults, statements = faults_of(drawn(draw), draw)

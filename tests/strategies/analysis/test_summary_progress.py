@@ -1,4 +1,4 @@
-"""The benchmark of verdicts goes on where it was."""
+"""The benchmark of summaries resumes where it was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import verdict
+from benchmarks import summary
 
 
 @pytest.fixture
@@ -20,16 +20,16 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append(number)
         return ["a sentence"] if number == 2 else [], 4
 
-    monkeypatch.setattr(verdict, "drawn", lambda draw: draw)
-    monkeypatch.setattr(verdict, "faults_of", faults_of)
-    monkeypatch.setattr(verdict.random, "Random", lambda text: int(text.split()[1]))
+    monkeypatch.setattr(summary, "drawn", lambda draw: draw)
+    monkeypatch.setattr(summary, "faults_of", faults_of)
+    monkeypatch.setattr(summary.random, "Random", lambda text: int(text.split()[1]))
     return numbers
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> bool:
-    monkeypatch.setattr(sys, "argv", ["verdict", *arguments])
+    monkeypatch.setattr(sys, "argv", ["summary", *arguments])
     with pytest.raises(SystemExit) as ended:
-        verdict.main()
+        summary.main()
     return bool(ended.value.code)
 
 
