@@ -84,7 +84,7 @@ class RunProgress:
             return
         if not self._warned and (warnings := run.get("warnings")):
             for line in warnings:
-                self._console.print(f"WARNING: {plain(line)}", highlight=False, soft_wrap=True)
+                self._console.say(f"WARNING: {plain(line)}")
             self._warned = True
         phase = plain(run.get("phase", "starting Flower"))
         latest: Mapping[str, Any] = run.get("progress", {})
