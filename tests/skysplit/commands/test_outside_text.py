@@ -182,5 +182,4 @@ def test_an_error_on_a_terminal_ends_its_lines_between_words(monkeypatch: pytest
         "error: ours.toml:",
         "ground.mask_deg is 95; allowed",
         "are 0 to 90",
-        "",
     ]
