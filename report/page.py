@@ -35,7 +35,7 @@ dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; border-block: 1px solid va
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .25rem; font-size: .85rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; } a { color: var(--focus); }
-progress { width: 100%; } .error { color: var(--alarm); font-weight: 600; }
+progress { width: 100%; } #now { margin-bottom: 1rem; } .error { color: var(--alarm); font-weight: 600; }
 summary { cursor: pointer; } select { font: inherit; }
 .figure { width: 100%; min-height: 320px; position: relative; } .wide { height: clamp(300px, 56vw, 640px); }
 .still { position: absolute; inset: 0; display: flex; flex-direction: column; overflow: hidden; font-size: 12px;
