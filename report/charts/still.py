@@ -163,7 +163,8 @@ def _bars(figure: go.Figure, names: Mapping[str, Mapping[str, int] | None]) -> I
     traces = [trace for trace in figure.data if trace.type == "bar"]
     beside = figure.layout.barmode in (None, "group")
     groups = [trace.offsetgroup or (str(number) if beside else "") for number, trace in enumerate(traces)]
-    order, reached = list(dict.fromkeys(groups)), {}
+    order = list(dict.fromkeys(groups))
+    reached: dict[tuple[str, float, bool], float] = {}
     for trace, group in zip(traces, groups, strict=True):
         along, across = ("x", "y") if trace.orientation == "h" else ("y", "x")
         length = np.nan_to_num(_numbers(trace[along], names[f"{along}axis"]))

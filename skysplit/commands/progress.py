@@ -55,14 +55,14 @@ class RunProgress:
     def __init__(self, rounds: int, form: ProgressForm = ProgressForm.TEXT) -> None:
         self._console = Terminal(stderr=True)
         self._rounds, self._form = rounds, form
-        self._progress = _BarWithLines(
+        columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal or form is not ProgressForm.TEXT,
         )
+        is_shown = self._console.is_terminal and form is ProgressForm.TEXT
+        self._progress = _BarWithLines(*columns, console=self._console, disable=not is_shown)
         self._task = self._progress.add_task("starting Flower", total=rounds)
         self._shown = ""
         self._changed_s = time.monotonic()
