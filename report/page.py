@@ -70,7 +70,9 @@ td:first-child { white-space: normal; min-width: 9rem; }
   tr { display: flex; flex-wrap: wrap; gap: 0 .9rem; padding: .4rem 0; border-bottom: 1px solid var(--line); }
   td { border: 0; padding: 0; white-space: normal; text-align: left; } td:first-child { flex-basis: 100%; }
   td:not(:first-child)::before { content: attr(data-heading) " "; color: var(--soft); }
-  td:not(:first-child):empty { display: none; } }
+  td:not(:first-child):empty { display: none; }
+  .tiles th { flex-basis: 100%; text-align: left; } .tiles td { flex: 1; } .tiles td::before { display: block; }
+  .tiles img { width: 100%; height: auto; max-width: 12rem; } }
 @page { margin: 12mm; }
 @media print {
   :root { color-scheme: light; --ground: #fff; --ink: #1b1b1f; --soft: #5c5f66; --line: #d9dbe0; --focus: #4477aa;
