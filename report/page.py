@@ -13,7 +13,7 @@ from string import Template
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from report.charts.still import INK, still_markup
+from report.still import INK, still_markup
 
 _FRAME = Template("""<!doctype html>
 <html lang="en">

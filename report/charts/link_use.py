@@ -15,8 +15,8 @@ from plotly.subplots import make_subplots
 
 from mission.record import transfer_records_path
 from mission.text.plain_text import label
-from report.charts.still import INK
 from report.page import table
+from report.still import INK
 
 _NAMES = {
     "downlink": "down to the ground",

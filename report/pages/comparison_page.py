@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 
 from mission.text.quantities import spoken_bytes, spoken_time
 from report.charts.gantt import time_unit
-from report.charts.still import INK
 from report.page import View, figure_markup, marked, page, table
+from report.still import INK
 from strategies.analysis.cases import HEADLINE, SPLIT
 from strategies.analysis.compare import headings_of, mission_rows, round_rows
 from strategies.analysis.summary import summary_lines

@@ -13,7 +13,7 @@ import pytest
 
 from report.charts.figures import learning_figure, waits_figure
 from report.charts.gantt import COLOURS, gantt_figure
-from report.charts.still import still_markup
+from report.still import still_markup
 from strategies.problem.plan import SPLIT_COLUMNS
 
 SIDE = 10_000
