@@ -126,6 +126,10 @@ def growth() -> tuple[list[dict[str, Any]], list[str]]:
     return rows, missed
 
 
+_METADATA = " <metadata>"  # with which the content of a picture begins
+_IN_THE_DARK = "<style>@media(prefers-color-scheme:dark){svg{filter:invert(1) hue-rotate(180deg)}}</style>\n"
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Planning time over satellites, both logarithmic, with the bars and the fitted exponent."""
     import matplotlib
@@ -155,6 +159,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
     figure.savefig(path, metadata={"Date": None})
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(_METADATA, _IN_THE_DARK + _METADATA, 1), encoding="utf-8")
 
 
 def main() -> None:

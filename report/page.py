@@ -13,7 +13,7 @@ from string import Template
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-INK = "#010203"  # stands for the colour of the text, which is dark on a light page and light on a dark one
+from report.still import INK, still_markup
 
 _FRAME = Template("""<!doctype html>
 <html lang="en">
@@ -35,9 +35,25 @@ dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; border-block: 1px solid va
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .25rem; font-size: .85rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; } a { color: var(--focus); }
-progress { width: 100%; } .error { color: var(--alarm); font-weight: 600; }
+progress { width: 100%; } #now { margin-bottom: 1rem; } .error { color: var(--alarm); font-weight: 600; }
 summary { cursor: pointer; } select { font: inherit; }
-.figure { width: 100%; min-height: 320px; } .wide { height: clamp(300px, 56vw, 640px); }
+.figure { width: 100%; min-height: 320px; position: relative; } .wide { height: clamp(300px, 56vw, 640px); }
+.still { position: absolute; inset: 0; display: flex; flex-direction: column; overflow: hidden; font-size: 12px;
+  line-height: 1.3; padding: 0 1.5rem .25rem 0; }
+.key { display: flex; flex-wrap: wrap; gap: 0 1rem; padding: .25rem 0 .5rem 1.5rem; }
+.key i { display: inline-block; width: 1.2em; height: .6em; margin-right: .3em; }
+.axes { flex: 1; min-height: 0; display: grid; grid-template: 1fr auto auto / auto 1fr auto; }
+.axes.above { grid-template-rows: auto 1fr auto; }
+.axes svg { grid-area: 1 / 2; width: 100%; height: 100%; } .axes path { vector-effect: non-scaling-stroke; }
+.axes .grid { stroke: var(--line); } .ticks { position: relative; height: 1.5em; grid-area: 2 / 2; }
+.ticks b { position: absolute; font-weight: 400; white-space: pre; transform: translateX(-50%); }
+.axes > .title { grid-area: 3 / 2; text-align: center; }
+.above > .ticks { grid-row: 1; } .above > :is(svg, .left, .right) { grid-row: 2; }
+.left, .right { display: flex; grid-area: 1 / 1; gap: .8em; } .right { grid-column: 3; flex-direction: row-reverse; }
+:is(.left, .right) .ticks { height: 100%; }
+:is(.left, .right) b { right: .4em; text-align: right; transform: translateY(-50%); }
+.right b { right: auto; left: .4em; text-align: left; }
+:is(.left, .right) .title { writing-mode: vertical-rl; transform: rotate(180deg); text-align: center; }
 .when { display: flex; gap: 1rem; align-items: center; font-variant-numeric: tabular-nums; } button { font: inherit; }
 .when { flex-wrap: wrap; } .when label { flex: 1; display: flex; flex-wrap: wrap; gap: .5rem; min-width: 0; }
 .when input { flex: 1; min-width: 6rem; } .when output { min-width: 6em; }
@@ -47,13 +63,16 @@ th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; }
 th { color: var(--soft); font-weight: 400; white-space: normal; vertical-align: bottom; }
 td:first-child { white-space: normal; min-width: 9rem; }
+@media (max-width: 600px) { .axes > .ticks b:nth-child(even) { display: none; } }
 @media (max-width: 1150px) { th, td { padding: .25rem .35rem; font-size: .85rem; } }
 @media (max-width: 920px) {
   thead { position: absolute; clip-path: inset(50%); height: 1px; width: 1px; overflow: hidden; }
   tr { display: flex; flex-wrap: wrap; gap: 0 .9rem; padding: .4rem 0; border-bottom: 1px solid var(--line); }
   td { border: 0; padding: 0; white-space: normal; text-align: left; } td:first-child { flex-basis: 100%; }
   td:not(:first-child)::before { content: attr(data-heading) " "; color: var(--soft); }
-  td:not(:first-child):empty { display: none; } }
+  td:not(:first-child):empty { display: none; }
+  .tiles th { flex-basis: 100%; text-align: left; } .tiles td { flex: 1; } .tiles td::before { display: block; }
+  .tiles img { width: 100%; height: auto; max-width: 12rem; } }
 @page { margin: 12mm; }
 @media print {
   :root { color-scheme: light; --ground: #fff; --ink: #1b1b1f; --soft: #5c5f66; --line: #d9dbe0; --focus: #4477aa;
@@ -102,8 +121,10 @@ async function draw(name) {
   const config = { responsive: !paper, displaylogo: false, scrollZoom: false, displayModeBar,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   const shown = trace => narrow && trace.meta === "named if wide" ? { ...trace, mode: "markers" } : trace;
-  await Plotly.react(chart, { data: figure.data.map(trace => inked(shown(trace), ink)), layout, config });
-  if (figure.frames) await takeTime(chart);
+  if (figure.frames) takeTime(chart);
+  const data = moved(figure, chart).map(trace => inked(shown(trace), ink));
+  await Plotly.react(chart, { data, layout, config });
+  chart.querySelector(":scope > .still")?.remove();
   if (chart.hasAttribute("tabindex")) return;
   chart.tabIndex = 0;
   chart.addEventListener("keydown", event => {
@@ -142,13 +163,13 @@ function turned(chart, key) {
 }
 // A figure with frames gets a slider that chooses one.
 function takeTime(chart) {
-  const frames = figures[chart.id].frames, slider = chart.nextElementSibling.querySelector("input");
+  const frames = figures[chart.id].frames, slider = sliderOf(chart);
   slider.max = frames.length - 1;
+  sayTime(slider, frames[slider.value]);
   slider.oninput = () => {
     const frame = frames[slider.value], change = {};
     for (const axis of "xyz") if (axis in frame.data[0]) change[axis] = frame.data.map(trace => trace[axis]);
-    const said = slider.closest(".when").querySelector("output");
-    slider.setAttribute("aria-valuetext", said.textContent = frame.name);
+    sayTime(slider, frame);
     return Plotly.restyle(chart, change, frame.traces);
   };
   const button = slider.closest(".when").querySelector("button");
@@ -165,7 +186,16 @@ function takeTime(chart) {
       if (+slider.value === frames.length - 1) stop(button);
     }, 150);
   };
-  return slider.oninput();
+}
+const sliderOf = chart => chart.nextElementSibling.querySelector("input");
+function sayTime(slider, frame) {
+  slider.setAttribute("aria-valuetext", slider.closest(".when").querySelector("output").textContent = frame.name);
+}
+// The traces of a figure, at the time of its slider if it has one.
+function moved(figure, chart) {
+  if (!figure.frames) return figure.data;
+  const frame = figure.frames[sliderOf(chart).value], at = Object.fromEntries(frame.traces.map((k, n) => [k, n]));
+  return figure.data.map((trace, k) => k in at ? { ...trace, ...frame.data[at[k]] } : trace);
 }
 function stop(button) {
   clearInterval(button.playing);
@@ -176,7 +206,7 @@ addEventListener("change", ({ target }) => {
   const name = target.dataset.figure;
   if (name && isDrawn(name)) Plotly.relayout(name, { "xaxis.range": (kept[name] = JSON.parse(target.value)) });
 });
-// Charts are drawn as they come near, so that a long page opens at once, and each is shown before the next is drawn.
+// Still pictures are there at once. Charts take their places as they come near, each shown before the next is drawn.
 const near = new IntersectionObserver(async found => {
   const charts = found.filter(one => one.isIntersecting).map(one => one.target);
   charts.forEach(chart => near.unobserve(chart));
@@ -318,6 +348,15 @@ def sections_view(
     return View(title, body, figures=figures)
 
 
+def figure_markup(name: str, figure: go.Figure, label: str, *, wide: bool = False) -> str:
+    """Return the place of a figure, with its still picture until its chart is drawn; ``label`` says what it shows."""
+    height = f' style="height:{figure.layout.height}px"' if figure.layout.height else ""
+    return (
+        f'<div class="{"figure wide" if wide else "figure"}" id="{name}" role="group" aria-label="{html.escape(label)}"'
+        f"{height}>{still_markup(figure)}</div>"
+    )
+
+
 def slider_markup(name: str) -> str:
     """Return the slider that follows a figure with frames, and the button that plays and stops them."""
     return (
@@ -335,8 +374,6 @@ def _markup(section: Section) -> str:
     says = f"<p>{marked(section.says)}</p>" if section.says else ""
     content = section.content
     if isinstance(content, go.Figure):
-        shape = "figure wide" if section.wide else "figure"
-        label = html.escape(section.title)
         slider = slider_markup(section.name) if content.frames else ""
         options = "".join(
             f'<option value="{json.dumps(part)}">{html.escape(name)}</option>'
@@ -348,5 +385,5 @@ def _markup(section: Section) -> str:
             if options
             else ""
         )
-        content = f'{choice}<div class="{shape}" id="{section.name}" role="group" aria-label="{label}"></div>{slider}'
+        content = f"{choice}{figure_markup(section.name, content, section.title, wide=section.wide)}{slider}"
     return f'<h2 id="{section.name}-title">{html.escape(section.title)}</h2>{says}{content}\n'

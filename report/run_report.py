@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from mission.orbits import constellation_of, epoch_of, stations_of
 from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json
+from mission.text.quantities import spoken_bytes, spoken_time
 from mission.text.spoken_scores import ACCURACY, before_training, score_in, score_name, spoken_score
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, to_rows
@@ -36,7 +37,6 @@ from report.totals import BYTES, by_round, read_activities, read_rounds, round_e
 from strategies.analysis.cases import ONBOARD_LORA
 from strategies.analysis.summary import summary_lines
 
-_HOUR_S = 3600.0
 _MOST_WINDOWS = 2_000
 _MOST_VIEWS = 24  # a longer list is not read
 _TOTALS = {  # of all rounds and, where it was flown, the enrolment
@@ -355,31 +355,27 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
             "before fine-tuning": spoken_score(called, score_in(result, "initial_test")),
             "worst satellite": spoken_score(called, score_in(result, "worst_satellite")),
             "rounds": str(result["rounds"]),
-            "mission time": _duration(result["mission_time_s"]),
-            "wall time": _duration(result["wall_time_s"]),
+            "mission time": spoken_time(result["mission_time_s"]),
+            "wall time": spoken_time(result["wall_time_s"]),
         }
     elif progress := run.get("progress"):
         facts |= {
             f"test {called}": spoken_score(called, score_in(progress)),
             "rounds": f"{progress['round']} of {run['scenario']['training']['rounds']}",
-            "mission time": _duration(progress["mission_time_s"]),
+            "mission time": spoken_time(progress["mission_time_s"]),
         }
     enrolment = run.get("enrolment", {})
     if enrolment:
         where = "" if enrolment["flown"] else ", planned; done before the launch"
         facts["enrolment"] = (
-            f"{_duration(enrolment['end_s'] - enrolment['start_s'])} before round 1, "
-            f"{enrolment['downlink_bytes'] / 1e6:.2f} MB down{where}"
+            f"{spoken_time(enrolment['end_s'] - enrolment['start_s'])} before round 1, "
+            f"{spoken_bytes(enrolment['downlink_bytes'])} down{where}"
         )
     for column, name in _TOTALS.items():
         total = run_total(run, rounds, column)
         if total is not None:
-            facts[name] = f"{total / 1e6:.2f} MB"
+            facts[name] = spoken_bytes(total)
     facts |= {"satellites": str(len(run.get("satellites", []))), "seed": str(run["scenario"]["seed"])}
     if run["scenario"]["data"]["source"].startswith("synthetic"):
         facts["imagery"] = "synthetic scenes"
     return facts
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / _HOUR_S:.2f} h"

@@ -27,9 +27,6 @@ def print_warnings_plainly() -> None:
             _print_as_python(message, category, filename, lineno, file, line)
         elif str(message) not in printed:
             printed.add(str(message))
-            console = Terminal(stderr=True)
-            console.print(
-                f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True
-            )
+            Terminal(stderr=True).say(f"warning: {message}", style="yellow")
 
     warnings.showwarning = show

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from mission.text import plain_text
 from report.charts.gantt_hover import Part, hover_points
-from report.page import INK
+from report.still import INK
 
 # Paul Tol's bright palette: told apart by colour-blind readers, on white and on dark ground.
 COLOURS = {

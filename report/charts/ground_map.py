@@ -14,7 +14,7 @@ from orbit.constellation import Constellation
 from orbit.ground_track import coastlines, seen_circle, subpoints
 from orbit.stations import GroundStation
 from report.charts.gantt import time_unit
-from report.page import View, page, slider_markup
+from report.page import View, figure_markup, page, slider_markup
 
 STEP_S = 30.0
 SPAN_S = 5700.0  # about a revolution
@@ -38,12 +38,13 @@ def map_page(title: str, constellation: Constellation, stations: Sequence[Ground
         f"{len(constellation)} satellites from {Time(epoch.utc, precision=0).isot} UTC over {SPAN_S / 60:.0f} minutes. "
         "Dots: where they are at the time of the slider. Dotted: within the mask and the range of a station."
     )
+    figure = map_figure(constellation, stations, epoch)
+    chart = figure_markup("map", figure, "Ground tracks and stations on a map of the world", wide=True)
     body = (
         f"<header><h1>{html.escape(title)}</h1><p>{html.escape(caption)}</p></header><main>"
-        '<div class="figure wide" id="map" role="group" aria-label="Ground tracks and stations on a map of the world">'
-        f"</div>{slider_markup('map')}</main>"
+        f"{chart}{slider_markup('map')}</main>"
     )
-    return page(View(title, body, figures={"map": map_figure(constellation, stations, epoch)}))
+    return page(View(title, body, figures={"map": figure}))
 
 
 def map_figure(

@@ -15,7 +15,8 @@ from plotly.subplots import make_subplots
 
 from mission.record import transfer_records_path
 from mission.text.plain_text import label
-from report.page import INK, table
+from report.page import table
+from report.still import INK
 
 _NAMES = {
     "downlink": "down to the ground",
@@ -30,7 +31,7 @@ _STYLE = {
     "inter_isl": ("#228833", "square"),
 }
 # Words of the plan and of the wire for the same; the plan counts a shared head with what it crosses with.
-_WHAT = {
+CROSSED = {
     "samples": "features", "images": "features", "labels": "features", "head": "hidden", "grad_hidden": "gradient",
     "grad_head": "gradient", "grad_features": "gradient", "reduce": "weights", "update": "weights",
     "aggregate": "weights",
@@ -142,7 +143,7 @@ def _use(rows: Sequence[Mapping[str, Any]] | None, start_s: float) -> Use | None
         return None
     sizes: dict[str, int] = defaultdict(int)
     for row in rows:
-        sizes[_WHAT.get(row["kind"], row["kind"])] += row["bytes"]
+        sizes[CROSSED.get(row["kind"], row["kind"])] += row["bytes"]
     first_s, last_s = min(row["start_s"] for row in rows), max(row["end_s"] for row in rows)
     return Use(sizes, max(0.0, first_s - start_s), end_s=last_s - start_s)
 

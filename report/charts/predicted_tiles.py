@@ -45,14 +45,14 @@ def tiles_markup(path: Path, names: Sequence[str]) -> str:
     rows = []
     for picture, true, spoken, tile in zip(pictures, *painted(truth, predicted), tiles, strict=True):
         cells = "".join(
-            f"<td>{_picture(values, f'{tile}: {what}')}</td>"
+            f'<td data-heading="{what}">{_picture(values, f"{tile}: {what}")}</td>'
             for values, what in ((picture, "image"), (true, "truth"), (spoken, "prediction"))
         )
         rows.append(f'<tr><th scope="row">{html.escape(str(tile))}</th>{cells}</tr>')
     head = "".join(f'<th scope="col">{word}</th>' for word in ("tile", "image", "truth", "prediction"))
     legend = _legend(names) if is_classes else ""
     return (
-        f'{legend}<div class="table" tabindex="0" role="region" aria-label="Predicted tiles"><table>'
+        f'{legend}<div class="table tiles" tabindex="0" role="region" aria-label="Predicted tiles"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from mission.text.quantities import spoken_bytes, spoken_time
 from report.charts.gantt import time_unit
-from report.page import INK, View, marked, page, table
+from report.page import View, figure_markup, marked, page, table
+from report.still import INK
 from strategies.analysis.cases import HEADLINE, SPLIT
 from strategies.analysis.compare import headings_of, mission_rows, round_rows
 from strategies.analysis.summary import summary_lines
@@ -47,7 +48,8 @@ def comparison_page(title: str, description: str, comparisons: Mapping[str, Mapp
         body.append(f"<p>{marked(' '.join(rest))}</p>")
     body.append(
         "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the mark is the "
-        "median lower bound. Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
+        "median lower bound. Logarithmic.</p>"
+        + figure_markup("rounds", figures["rounds"], "Seconds per round of every case")
     )
     for number, (model, comparison) in enumerate(comparisons.items()):
         figures[f"time{number}"] = _time_figure(comparison)
@@ -59,12 +61,9 @@ def comparison_page(title: str, description: str, comparisons: Mapping[str, Mapp
         body.append(
             "<p>Where the time of a satellite goes, part of the round (mean over satellites and starts).</p>"
         )
-        body.append(_figure(f"time{number}", f"Parts of the round of every case, {model}"))
+        name = f"time{number}"
+        body.append(figure_markup(name, figures[name], f"Parts of the round of every case, {model}"))
     return page(View(title, "\n".join(body) + "</main>", figures=figures))
-
-
-def _figure(name: str, label: str) -> str:
-    return f'<div class="figure" id="{name}" role="group" aria-label="{html.escape(label)}"></div>'
 
 
 def cases_table(comparison: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ DrawsOption = Annotated[
 
 def fail(message: str) -> NoReturn:
     """End the command with one error and exit status 1."""
-    _stderr.print(f"error: {message}", style="red", soft_wrap=True)
+    _stderr.say(f"error: {message}", style="red")
     raise typer.Exit(1)
 
 

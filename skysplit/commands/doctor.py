@@ -83,7 +83,9 @@ def doctor(
     if output is TextFormat.JSON:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        table = Table("check", "", "found", "fix", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table("check", "", box=SIMPLE_HEAD, pad_edge=False)
+        for heading in ("found", "fix"):
+            table.add_column(heading, overflow="fold")  # a path whole, in several lines
         for result in findings:
             style = {State.OK: "green", State.NOTE: "yellow", State.FAULT: "red"}[result.state]
             table.add_row(result.check, Text(result.state, style), result.found, result.fix)

@@ -258,7 +258,7 @@ def _in_a_sentence(plan: ContactPlan) -> str:
     gap = (
         f"The longest time without a satellite in view of a station is {spoken_time(access.longest_gap_s)}."
         if access.longest_gap_s
-        else "A satellite is always in view of a station."
+        else "At every moment, some satellite is in view of a station."
     )
     return (
         f"Over {spoken_time(plan.horizon_s)}: {access.passes_per_day:,.0f} passes a day, of "
@@ -334,8 +334,8 @@ def _summary_csv(plan: ContactPlan) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits of what is small, all of the whole part of what is large, never an exponent of the latter."""
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    """Three digits, zeros too, so that points stand below each other; all of the whole part of what is large."""
+    return f"{value:#.3g}" if value < 99.95 else f"{value:.0f}"
 
 
 def chosen_cut(scenario: Scenario, contacts: ContactPlan) -> Scenario:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from mission.text.plain_text import plain
 from mission.text.quantities import spoken_bytes, spoken_time
@@ -27,6 +29,21 @@ class ProgressForm(StrEnum):
     NONE = "none"
 
 
+class _BarWithLines(Progress):
+    """A bar with lines of text below it, which end between words.
+
+    Attributes:
+        lines: What they say.
+    """
+
+    lines: tuple[str, ...] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bar and the lines."""
+        yield from super().get_renderables()
+        yield from map(Text, self.lines)
+
+
 class RunProgress:
     """Shows how a run goes on. Use it as a context manager.
 
@@ -38,16 +55,15 @@ class RunProgress:
     def __init__(self, rounds: int, form: ProgressForm = ProgressForm.TEXT) -> None:
         self._console = Terminal(stderr=True)
         self._rounds, self._form = rounds, form
-        self._progress = Progress(
+        columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal or form is not ProgressForm.TEXT,
         )
-        self._task = self._progress.add_task("starting Flower", total=rounds, detail="")
+        is_shown = self._console.is_terminal and form is ProgressForm.TEXT
+        self._progress = _BarWithLines(*columns, console=self._console, disable=not is_shown)
+        self._task = self._progress.add_task("starting Flower", total=rounds)
         self._shown = ""
         self._changed_s = time.monotonic()
         self._warned = False
@@ -68,7 +84,7 @@ class RunProgress:
             return
         if not self._warned and (warnings := run.get("warnings")):
             for line in warnings:
-                self._console.print(f"WARNING: {plain(line)}", highlight=False, soft_wrap=True)
+                self._console.say(f"WARNING: {plain(line)}")
             self._warned = True
         phase = plain(run.get("phase", "starting Flower"))
         latest: Mapping[str, Any] = run.get("progress", {})
@@ -86,10 +102,8 @@ class RunProgress:
         # Inside a round the bar moves with the satellites that have answered.
         satellites = len(run.get("satellites", ()))
         answered = 1.0 - len(awaited) / satellites if awaited and satellites else 0.0
-        beside = ", ".join(part for part in (detail, self._left(over, now_s), waits) if part)
-        self._progress.update(
-            self._task, description=described, completed=min(over + answered, self._rounds), detail=beside
-        )
+        self._progress.lines = tuple(part for part in (detail, self._left(over, now_s), waits) if part)
+        self._progress.update(self._task, description=described, completed=min(over + answered, self._rounds))
         line = f"{described}: {detail}" if latest else phase
         if line != self._shown:
             self._changed_s = now_s
@@ -104,7 +118,7 @@ class RunProgress:
         if self._first is None or over <= self._first[0] or over >= self._rounds:
             return ""
         since, since_s = self._first
-        return f"about {spoken_time((self._rounds - over) * (now_s - since_s) / (over - since))} left"
+        return f"about {_roughly((self._rounds - over) * (now_s - since_s) / (over - since))} left"
 
     def _show_json(self, phase: str, latest: Mapping[str, Any]) -> None:
         line = json.dumps({"event": "round", **latest} if latest else {"event": "phase", "phase": phase})
@@ -115,6 +129,13 @@ class RunProgress:
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:
             self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _roughly(seconds: float) -> str:
+    """Return a time that is guessed: in whole seconds or minutes, or in tenths of an hour."""
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.1f} h"
 
 
 def _detail(called: str, latest: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def status(
         print(json.dumps(relay_states(files)))
         return
     for sentence in ending([file.parent for file in files]):
-        Terminal(stderr=True, soft_wrap=True).print(f"warning: {sentence}; {RENEW}", style="yellow")
+        Terminal(stderr=True).say(f"warning: {sentence}; {RENEW}", style="yellow")
     if once:
         Terminal().print(_table(files))
         return

@@ -242,7 +242,7 @@ def _watch(
     console = Terminal(stderr=True, soft_wrap=True)
     others = others_with_accounts()
     if others:
-        console.print(warning(others), style="bold red")
+        console.say(warning(others), style="bold red")
     with LivePage(directory, f"SkySplit: {resolved.name}") if live else nullcontext() as page:
         if page:
             console.print(f"live page: {page.address}")
@@ -286,16 +286,15 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
         Terminal().say(sentence)
     page = directory / "report.html"
     if not page.exists():
-        console.print(
+        console.say(
             f"the report could not be written; free some disk space, then: skysplit report {directory}",
             style="yellow",
         )
     elif (directory / "comparison.json").exists():
         console.print(f"Report: {page}")
     else:
-        console.print(
-            f"Report: {page} (what it would have cost otherwise: skysplit report {directory} --compare)"
-        )
+        console.print(f"Report: {page}")
+        console.print(f"What it would have cost otherwise: skysplit report {directory} --compare")
     console.print(f"Run directory: {directory}")
     print_measured(directory)
 

@@ -444,15 +444,15 @@ def _print_written(
     )
     planning = scenario.planning
     if next_to:
-        console.print(next_to)
+        console.say(next_to)
     elif planning.profile:
-        console.print(
+        console.say(
             f"plans assume {planning.profile} and {planning.samples} images a satellite of "
             f"{planning.image_bytes / 1e3:,.0f} kB; "
             f"a run trains {scenario.model.name} on {scenario.data.source} scenes until you set model and data"
         )
     if not uplink:
-        console.print(
+        console.say(
             f"links.sgl.up_mbps is {scenario.links.sgl.up_mbps:g} Mbit/s, the default; small satellites have 0.25 to "
             "2: set yours (--up-mbps), or start from a real one (skysplit presets)"
         )

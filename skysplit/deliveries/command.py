@@ -71,12 +71,10 @@ def _print(planned: PlannedDelivery) -> None:
     """Print the passes and when each satellite has everything."""
     delivery, console = planned.to_json(), Terminal()
     start_s = planned.delivery.start_s
-    console.print(
+    console.say(
         f"{spoken_bytes(delivery['bytes'])} are on board every satellite at {delivery['ends_utc']}, after "
         f"{spoken_time(delivery['length_s'])}: {len(delivery['passes'])} passes, "
         f"{spoken_bytes(delivery['uplink_bytes'])} up.",
-        soft_wrap=True,
-        highlight=False,
         style="bold",
     )
     headings = ("satellite", "passes", "from the ground", "from its plane", "complete, UTC", "after")

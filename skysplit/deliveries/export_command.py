@@ -38,10 +38,8 @@ def export(
         fail(str(error))
     console = Terminal()
     name, score, run_score = exported.score_name, exported.score, exported.run_score
-    console.print(
+    console.say(
         f"{exported.path}: {spoken_bytes(exported.size_bytes)}. On {exported.images} test images its {name} is "
         f"{score:.4f} (the run's: {run_score:.4f}), and no output differs from the trained model's by more than "
         f"{exported.difference:.1e} of the largest.",
-        soft_wrap=True,
-        highlight=False,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from mission.record import read_run
 from mission.text.plain_text import plain
 from mission.text.quantities import spoken_bytes, spoken_time
+from report.charts.link_use import CROSSED
 from report.page import table
 from skysplit.deployment.relay_states import relay_files, relay_states
 
@@ -85,7 +86,7 @@ def _transfers(states: Sequence[Mapping[str, Any]]) -> str:
 
 def _transfer(transfer: Mapping[str, Any], until: str, arrived: str) -> list[str]:
     return [
-        until, transfer["from"], transfer["to"], transfer["kind"].replace("_", " "),
+        until, transfer["from"], transfer["to"], CROSSED.get(transfer["kind"], transfer["kind"]),
         f"{transfer['round']}, {transfer['step']}", f"{arrived}{spoken_bytes(transfer['bytes'])}",
         spoken_time(transfer["end_s"] - transfer["start_s"]),
     ]  # fmt: skip

@@ -23,6 +23,13 @@ _LINKS = {
     "within planes": (LinkKind.INTRA_ISL,),
     "between planes": (LinkKind.INTER_ISL,),
 }
+_PARTS = {
+    "compute_s": "computing",
+    "isl_s": "inter-satellite links",
+    "sgl_s": "space-ground links",
+    "waiting_s": "waiting",
+    "idle_s": "idle",
+}
 
 
 def answer(
@@ -95,7 +102,7 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("length", spoken_time(plan.makespan_s)),
         ("lower bound", spoken_time(plan.lower_bound_s)),
         ("above it", f"{100.0 * plan.gap:.1f} %"),
-        ("mission time", f"{plan.start_s:.1f} to {plan.end_s:.1f} s"),
+        ("mission time", f"{spoken_time(plan.start_s)} to {spoken_time(plan.end_s)}"),
         ("intra-orbit (S1)", summary["intra_orbit"]),
         ("space-ground (S2)", summary["space_ground"]),
         ("inter-orbit (S3)", summary["inter_orbit"]),
@@ -112,7 +119,14 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("charge, at least", f"{100.0 * charge:.0f} %"))
     if (imaging := result.get("imaging")) is not None:
         facts += storage_facts(imaging)
-    return facts + [(f"{column[:-2]}, a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS]
+    return facts + time_facts(summary)
+
+
+def time_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the time of a satellite goes, mean over all: its parts in words, and how long they are."""
+    return [
+        (f"{_PARTS[column]}, mean of a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS
+    ]
 
 
 def link_rows(plan: Plan) -> list[tuple[str, str, str, str]]:

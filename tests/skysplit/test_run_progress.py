@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.text import Text
 
 from report.story import link_totals, story
 from report.totals import round_ends_s
 from skysplit.commands import progress as shown
 from skysplit.commands.progress import ProgressForm, RunProgress
+from skysplit.terminal import Terminal
 
 ROUND = {
     "round": 1, "test_score": 0.5, "test_loss": 1.25, "downlink_bytes": 2_000_000, "uplink_bytes": 3_000,
@@ -55,7 +59,30 @@ def test_how_long_a_run_takes_yet_is_told_from_its_own_rounds(
         progress.show({"phase": "training", "progress": {**ROUND, "round": 3}})
     first, second = capsys.readouterr().err.splitlines()
     assert "left" not in first  # one round tells nothing of the next: the first has its start-up in it
-    assert second.endswith("about 50.0 s left")
+    assert second.endswith("about 50 s left")
+
+
+def test_on_a_terminal_of_100_columns_nothing_is_cut_and_the_bar_has_its_width(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        shown,
+        "Terminal",
+        lambda **_: Terminal(file=screen, force_terminal=True, width=100, legacy_windows=False),
+    )
+    satellites = [f"satellite-{number}" for number in range(12)]
+    run = {"satellites": satellites, "awaited": satellites[:9], "phase": "training", "progress": ROUND}
+    with RunProgress(8) as progress:
+        progress.show(run)
+    lines = [line.rstrip() for line in Text.from_ansi(screen.getvalue()).plain.splitlines()]
+    assert any(
+        re.match(r"round 1 of 8 [━╸╺]{40} +16% ", line) for line in lines
+    )  # three of twelve have answered
+    assert "mission time 2.00 h, most by a → Svalbard" in lines[-2]
+    assert lines[-1] == "awaiting 9: satellite-0, satellite-1, satellite-2 …"
+    assert max(map(len, lines)) <= 100
+    assert "…" not in "".join(lines[:-1])
 
 
 def test_progress_as_json_lines_is_an_object_a_change_on_standard_output(

@@ -8,16 +8,19 @@ import logging
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 from typer.testing import CliRunner
 
 from mission.text.plain_text import label, plain
 from relay.clock.paced_clock import PacedClock
 from relay.operation.logs import MissionFormatter
 from skysplit.cli import app
+from skysplit.commands import arguments
 from skysplit.commands.doctor import Finding, State
 from skysplit.commands.progress import RunProgress
 from skysplit.terminal import Terminal
@@ -167,3 +170,16 @@ def test_progress_bars_of_others_take_descriptions_as_text() -> None:
     with Progress(console=Terminal(file=file, force_terminal=True, width=100)) as progress:
         progress.add_task(escape("A [/] B"), total=1.0)
     assert "A [/] B" in file.getvalue()
+
+
+def test_an_error_on_a_terminal_ends_its_lines_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(arguments, "_stderr", Terminal(file=screen, force_terminal=True, width=30))
+    with pytest.raises(typer.Exit):
+        arguments.fail("ours.toml: ground.mask_deg is 95; allowed are 0 to 90")
+    lines = Text.from_ansi(screen.getvalue()).plain.split("\n")
+    assert [line.rstrip() for line in lines] == [
+        "error: ours.toml:",
+        "ground.mask_deg is 95; allowed",
+        "are 0 to 90",
+    ]

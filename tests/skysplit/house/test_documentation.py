@@ -98,6 +98,14 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
         assert any(location.startswith(page) for location in found), word
 
 
+def test_every_drawing_of_the_site_has_colours_for_the_dark() -> None:
+    drawings = sorted((ROOT / "docs").rglob("*.svg"))
+    assert drawings
+    assert [
+        one.name for one in drawings if "prefers-color-scheme:dark" not in one.read_text(encoding="utf-8")
+    ] == []
+
+
 def test_a_page_is_walked_in_one_clean_clone_and_blocks_told_so_are_passed_over(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(

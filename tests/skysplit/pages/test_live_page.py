@@ -74,7 +74,7 @@ def test_the_relays_of_an_emulation_are_shown_as_they_are_now(
     assert "2.00 kB of 9.00 kB" in shown
     assert shown.index(">arrives<") < shown.index(">features<")
     # Newest first; what went to a relay that does not answer is told by its sender.
-    assert shown.index(">features<") < shown.index(">grad hidden<")
+    assert shown.index(">features<") < shown.index(">gradient<")
     assert ">2, 5<" in shown
     assert "4.32 kB" in shown
     assert "1.50 s" in shown

@@ -237,6 +237,28 @@ def test_pages_of_other_commands_are_drawn_without_a_console_message(
     assert browser.console == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_without_scripts_a_page_shows_still_pictures_of_its_flat_charts(
+    width: int, simulated_run: Path, browser: Browser
+) -> None:
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(write_report(simulated_run).as_uri(), width=width)
+    pictured = "[...document.querySelectorAll('.still')].map(one => one.parentElement.id)"
+    assert browser.ask(pictured) == ["curve", "gantt", "map", "bytes", "seconds", "waits"]
+    outside = """[...document.querySelectorAll(".still")].filter(still => {
+      const { top, bottom, left, right } = still.parentElement.getBoundingClientRect();
+      return [still.querySelector("svg"), ...still.querySelectorAll("b")].some(part => {
+        const box = part.getBoundingClientRect();
+        return box.width && (box.left < left || box.right > right || box.top < top || box.bottom > bottom);
+      }) || still.querySelector("svg").clientHeight < 100;
+    }).map(still => still.parentElement.id)"""
+    assert browser.ask(outside) == []
+    browser.send("Emulation.setScriptExecutionDisabled", value=False)
+    assert set(open_and_draw(browser, simulated_run / "report.html", globe=False)) > {"curve", "gantt"}
+    assert browser.ask(pictured) == []
+    assert browser.console == []
+
+
 def hover_text(browser: Browser, chart: str, trace: str, point: int) -> str:
     """What a chart says under the pointer at a point of a trace, which a condition on it chooses."""
     place = browser.ask(

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
 from mission.scenario import load_scenario, scenario_to_dict, shipped_scenarios
+from mission.text.quantities import spoken_bytes
 from mission.text.scenario_toml import scenario_toml
 from report.charts.figures import learning_figure, loss_range, waits_figure
 from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
@@ -201,7 +202,7 @@ def test_facts_and_story_count_an_enrolment_alike_whether_flown_or_not(
             "split_up_bytes": "sent over the split",
         }.items():
             total = sum(rounds[column].to_pylist()) + 5_000_000 * flown
-            assert f"<dt>{term}</dt><dd>{total / 1e6:.2f} MB</dd>" in facts
+            assert f"<dt>{term}</dt><dd>{spoken_bytes(total)}</dd>" in facts
         assert link_totals(said, rounds)["downlink_bytes"] == run_total(said, rounds, "downlink_bytes")
 
 
