@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, astuple, dataclass, field
+from typing import Any, Self
 
-from mission.compute_times import ComputeTimes
 from mission.scenario import scenario_from_json, scenario_to_json
 from mission.schema import Scenario
 
@@ -17,6 +16,46 @@ FEATURE_NAME_BYTES = 16  # a name of features that the ground keeps
 # steps, so the link need not idle during a step's round trip: over a few hops that takes 0.1 to 0.4 s, and the features
 # of 16 images 0.1 s (ViT-B, int8, 200 Mbit/s). More would only fill the ground's memory.
 STEPS_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class ComputeTimes:
+    """How long computing takes by the plan's rates, for one image and pass, s.
+
+    An emulation has it take that, however fast its machines are.
+
+    Attributes:
+        embedding_s: On board, of its features.
+        head_s: On board, of a step of the head.
+        tail_s: On board in mode ``head``, of the frozen blocks between what returns and the head.
+        forward_s, backward_s: On the ground, of the backbone.
+        message_s: Of the software for one message of a step, at each end.
+    """
+
+    embedding_s: float = 0.0
+    head_s: float = 0.0
+    _: KW_ONLY
+    tail_s: float = 0.0
+    forward_s: float = 0.0
+    backward_s: float = 0.0
+    message_s: float = 0.0
+
+    def to_list(self) -> list[float]:
+        """As a Flower ``ConfigRecord`` takes them."""
+        return list(astuple(self))
+
+    @classmethod
+    def from_list(cls, values: Sequence[float]) -> Self:
+        """Read what :meth:`to_list` wrote."""
+        embedding_s, head_s, tail_s, forward_s, backward_s, message_s = values
+        return cls(
+            embedding_s,
+            head_s,
+            tail_s=tail_s,
+            forward_s=forward_s,
+            backward_s=backward_s,
+            message_s=message_s,
+        )
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Answers:
     That makes sending safe to repeat, over a new stream or after a crash of either side.
     """
 
-    def __init__(self, handler: Handler, satellites: Collection[str], paced: Paced | None = None) -> None:
+    def __init__(self, handler: Handler, satellites: Collection[str], *, paced: Paced | None = None) -> None:
         self.satellites = frozenset(satellites)
         self._handler = handler
         self._paced = paced or Unpaced()

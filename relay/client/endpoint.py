@@ -53,7 +53,7 @@ class RelayEndpoint:
         limits: Limits | None = None,
         answered_at_once: int = ANSWERED_AT_ONCE,
     ) -> None:
-        self._answers = Answers(handler, satellites, self)
+        self._answers = Answers(handler, satellites, paced=self)
         self._address = address
         self._node = node
         self._identity = identity

@@ -127,8 +127,21 @@ class RelayLink:
 
     def mission_time_s(self) -> float:
         """Mission time at the relay, when all that was computed is done. Raises LinkTimeout, LinkLost, LinkRefused."""
-        status = call(self._channel, self._node, service.STATUS, pb.Nothing(), pb.NodeStatus)
+        status = self._status()
         return status.computes_until_s + max(0.0, self._computed_s - status.computed_s)
+
+    def drain(self, timeout_s: float) -> None:
+        """Wait until the relay holds nothing any more; who leaves before may be the last, and then mission time stands.
+
+        Raises LinkTimeout, LinkLost, LinkRefused.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        self._tell(waiting=True)
+        while self._status().queued_transfers:
+            if time.monotonic() > deadline_s:
+                raise LinkTimeout(f"the relay of {self._node} still holds transfers after {timeout_s:g} s")
+            time.sleep(RETRY_S)
+        self._tell(waiting=False)
 
     def close(self) -> None:
         """Say that nothing more comes."""
@@ -196,6 +209,9 @@ class RelayLink:
                     raise
             time.sleep(RETRY_S)
             again()
+
+    def _status(self) -> pb.NodeStatus:
+        return call(self._channel, self._node, service.STATUS, pb.Nothing(), pb.NodeStatus)
 
     def _tell(self, *, waiting: bool) -> None:
         self._requests.put(

@@ -19,8 +19,7 @@ import torch
 from flwr.app import ArrayRecord
 from torch import Tensor
 
-from mission.compute_times import ComputeTimes
-from mission.run_config import GROUND, STEPS_AHEAD
+from mission.run_config import GROUND, STEPS_AHEAD, ComputeTimes
 from mission.schema import Scenario
 from relay.client.answers import Paced, Reply, Unpaced
 from relay.wire.frames import bundle_bytes

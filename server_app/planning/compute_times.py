@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mission.compute_times import ComputeTimes
+from mission.run_config import ComputeTimes
 from mission.schema import Scenario
 from server_app.planning.round_planner import rates_of
 from splitmodel.costs.published import Profile

@@ -164,3 +164,4 @@ class _OnBoard(threading.Thread):
             )
             receiver.serve(_SILENCE_S)
             self.used_s = link.mission_time_s()
+            link.drain(_SILENCE_S)

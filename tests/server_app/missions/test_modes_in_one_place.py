@@ -84,9 +84,9 @@ def first_passes(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     begin_round = CentralizedTrainer.begin_round
 
-    def noted(ground: CentralizedTrainer, number: int, schedule: Schedule) -> None:
+    def noted(ground: CentralizedTrainer, number: int, schedule: Schedule, samples: Any = None) -> None:
         found[number] = [name for name, count in schedule.first_pass for _ in range(count)]
-        begin_round(ground, number, schedule)
+        begin_round(ground, number, schedule, samples)
 
     monkeypatch.setattr(CentralizedTrainer, "begin_round", noted)
     return found

@@ -73,7 +73,6 @@ def test_a_sweep_plans_rounds_with_the_images_that_are_there(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["run", "walker-12"],
         ["compare", "walker-12", "--starts", "1"],
         ["cuts", "walker-12"],
         ["sweep", "walker-12", "--missions", "--grid", "seed=0,1"],
