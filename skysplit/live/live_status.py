@@ -88,8 +88,13 @@ def _transfer(transfer: Mapping[str, Any], until: str, arrived: str) -> list[str
     return [
         until, transfer["from"], transfer["to"], CROSSED.get(transfer["kind"], transfer["kind"]),
         f"{transfer['round']}, {transfer['step']}", f"{arrived}{spoken_bytes(transfer['bytes'])}",
-        spoken_time(transfer["end_s"] - transfer["start_s"]),
+        _took(transfer["end_s"] - transfer["start_s"]),
     ]  # fmt: skip
+
+
+def _took(seconds: float) -> str:
+    """Return a length in ms below a second; mission time that begins to stand may go a moment back."""
+    return spoken_time(seconds) if seconds >= 1.0 else f"{max(0.0, 1000.0 * seconds):.1f} ms"
 
 
 def _relays(states: Sequence[Mapping[str, Any]]) -> str:
