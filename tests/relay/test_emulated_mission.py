@@ -281,7 +281,7 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(
         start_s = rows[0]["start_s"]
         planned_s = max(row["end_s"] for row in rows) - start_s
         measured_s = max(row["measured_end_s"] - row["measured_start_s"] for row in rows)
-        assert 0.98 * planned_s <= measured_s <= 1.25 * planned_s  # within 10 % where nothing else runs
+        assert 0.95 * planned_s <= measured_s <= 1.25 * planned_s  # within 10 % where nothing else runs
     assert not (simulated / "transfer_records.parquet").exists()
     transfer_records = pq.read_table(emulated / "transfer_records.parquet").to_pylist()
     between = [row for row in transfer_records if row["kind"] == "aggregate"]
