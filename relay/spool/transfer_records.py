@@ -80,6 +80,6 @@ class TransferLog:
             size_bytes=bundle_bytes(manifest, SLOW_CHUNK_BYTES, signature_bytes=signature_bytes)
             - entry.base_offset,
             start_s=start_s,
-            end_s=self._clock.now_s,
+            end_s=max(start_s, self._clock.now_s),  # a clock that begins to stand may go a moment back
             arrived_bytes=0 if entry.complete else entry.end_offset - entry.base_offset,
         )
