@@ -765,13 +765,13 @@ class Victim:
     def alone_s(self, order, *, anew):
         """Return the time of the honest neighbour alone: measured ``anew``, or else the shortest so far."""
         if anew or order not in self.best_s:
-            now_s = self.honest_s(order, repeats=3)
+            now_s = self.honest_s(order)
             self.best_s[order] = min(now_s, self.best_s.get(order, now_s))
             return now_s
         return self.best_s[order]
 
-    def honest_s(self, order, repeats=1):
-        """How long the honest neighbour takes, as the median of some."""
+    def honest_s(self, order, repeats=3):
+        """How long the honest neighbour takes, as the median of a few."""
         times_s = []
         for _ in range(repeats):
             self.neighbour.stdin.write(order + "\n")

@@ -324,7 +324,9 @@ def test_names_of_satellites_are_on_a_wide_map_and_under_the_pointer_on_a_narrow
     browser.resize(390)
     browser.ask("draw('map').then(() => true)")
     assert browser.ask(labels) == stations
-    assert hover_text(browser, "map", "trace.meta === 'named if wide'", 0).startswith("sat-")
+    # Where a satellite is on a line of its ground track, the pointer may find the line.
+    under = (hover_text(browser, "map", "trace.meta === 'named if wide'", point) for point in range(4))
+    assert any(said.startswith("sat-") for said in under)
     browser.resize()
     browser.ask("draw('map').then(() => true)")
     assert browser.ask(labels) == every
