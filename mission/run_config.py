@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, astuple, dataclass, field
+from dataclasses import KW_ONLY, astuple, dataclass, field, fields
 from typing import Any, Self
 
 from mission.scenario import scenario_from_json, scenario_to_json
@@ -20,9 +20,9 @@ STEPS_AHEAD = 4
 
 @dataclass(frozen=True)
 class ComputeTimes:
-    """How long computing takes by the plan's rates, for one image and pass, s.
+    """Planned compute time per image and pass, in seconds.
 
-    An emulation has it take that, however fast its machines are.
+    An emulation charges these times, however fast its machines are.
 
     Attributes:
         embedding_s: On board, of its features.
@@ -47,15 +47,8 @@ class ComputeTimes:
     @classmethod
     def from_list(cls, values: Sequence[float]) -> Self:
         """Read what :meth:`to_list` wrote."""
-        embedding_s, head_s, tail_s, forward_s, backward_s, message_s = values
-        return cls(
-            embedding_s,
-            head_s,
-            tail_s=tail_s,
-            forward_s=forward_s,
-            backward_s=backward_s,
-            message_s=message_s,
-        )
+        names = [field_.name for field_ in fields(cls)]
+        return cls(**dict(zip(names, values, strict=True)))
 
 
 @dataclass(frozen=True)

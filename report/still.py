@@ -32,7 +32,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class _Shape:
-    """What is drawn in one colour: places of points, NaN where a line or an outline ends.
+    """A path in one colour: coordinates of its points, with NaN between separate lines or outlines.
 
     Attributes:
         x: Values on the first axis.
@@ -107,7 +107,7 @@ def _types(layout: go.Layout) -> set[str | None]:
 
 
 def _is_beyond(trace: Any) -> bool:
-    """Whether a trace has what is not drawn here."""
+    """Return whether a trace has a feature that still pictures do not support."""
     if trace.type == "scatter" and (trace.mode == "none" and trace.fill is None):
         return False  # points that only the pointer finds
     has_errors = trace.error_x.array is not None or trace.error_y.array is not None

@@ -32,7 +32,7 @@ what it computes for long belongs in an executor.
 
 
 class Paced(Protocol):
-    """What a handler tells of its work where mission time is measured."""
+    """How a handler reports its waiting and its computing in an emulation, where mission time is measured."""
 
     def waiting(self) -> AbstractContextManager[None]:
         """While it waits for what other satellites send: mission time must go on."""

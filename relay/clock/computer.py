@@ -32,7 +32,7 @@ class Computer:
 
     @property
     def computes(self) -> bool:
-        """Whether it is still at work on something, in mission time."""
+        """Whether the work reported so far ends later than the present mission time."""
         return self.free_s > self._clock.now_s
 
     def begin(self) -> None:

@@ -1,9 +1,9 @@
 """Mission time in the emulation: it runs at the pace of the wall or slower, and jumps over gaps where nothing happens.
 
 Never faster: copying would be scaled with it. At a slower pace what the software of messages takes counts for
-less. One `TimeAuthority`, on the ground, lets all nodes jump together. It probes every node again and again; when two
-probes in a row find all of them idle and nothing has begun, arrived or left anywhere in between, nothing is under way:
-a sender stays busy until its neighbour has acknowledged, and the neighbour has counted the arrival before it does.
+less. One `TimeAuthority`, on the ground, lets all nodes jump together. It probes every node repeatedly. If two
+consecutive probes find all nodes idle and no node has seen any activity in between, then no message is in flight:
+a sender stays busy until its neighbour has acknowledged, and the neighbour counts an arrival before it acknowledges.
 (Termination detection by probing twice, after Mattern 1987.)
 
 A round begins with a `RoundStart`: from then on mission time stands until the applications of all satellites have
@@ -123,9 +123,9 @@ class RoundStart:
         self._satellites = frozenset(satellites)
 
     def runs(self, answers: Mapping[str, Activity]) -> bool:
-        """Whether mission time runs.
+        """Return whether mission time advances.
 
-        It does when all applications have come, none has died since, not all have gone, and none is at work.
+        It does once all applications have connected, while none has died, at least one remains, and none is busy.
         """
         if any(answer.round_start != self.number or answer.computing for answer in answers.values()):
             return False

@@ -54,7 +54,7 @@ Bundles = Sequence[Reply]
 
 
 class _Computed(NamedTuple, Generic[_Result]):
-    """What the backbone's thread has computed, and its count of computing in mission time by then."""
+    """A result of the backbone's thread, and the mission time it had spent on computing when the result was ready."""
 
     value: _Result
     computed_s: float
