@@ -37,7 +37,7 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
 
     The soonest of what these strategies and the poorer ones that they contain give; each over the links that are open
     when the training has ended, and over links as they open, which may join more satellites.  Of the state of the round
-    only the antennas that are pointed count: nothing is planned anew.
+    only the antennas and lasers that are pointed count: nothing is planned anew.
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """
@@ -94,7 +94,8 @@ class OnboardRound:
         until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)
         # Lasers are pointed while the satellites still train.
         pointed_s = max(self.start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
-        links = space_links(contact_plan, strategy_config, resources, pointed_s, until_s)
+        standing = problem.state.pointed if pointed_s == self.start_s else frozenset()
+        links = space_links(contact_plan, strategy_config, resources, pointed_s, until_s, pointed=standing)
         self.links = links if over_time else links.open_at(ready_s)
         self.over_time, self.until_s, self.pointed = over_time, until_s, problem.state.pointed
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
@@ -140,7 +141,7 @@ class OnboardRound:
             finish_s=finish_s,
             delivered_s=finish_s,
             names=tuple(node.name for node in self.contact_plan.nodes),
-            pointed=still_pointed,
+            pointed=still_pointed | self.links.pointed_at(end_s),
         )
 
     def _require_open(self, parts: list[np.ndarray]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from synthetic_worlds import LADDER, RATES, RESOURCES, make_workload, make_world
@@ -9,10 +11,11 @@ from synthetic_worlds import LADDER, RATES, RESOURCES, make_workload, make_world
 from benchmarks.plan_replay import Flown, replay
 from mission.client_update import pieces_of
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.checker.check import check_plan
+from strategies.checker.check import check_plan, require_feasible
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind, Plan
+from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 _SLOW_BPS = 30e6
@@ -141,3 +144,15 @@ def test_features_that_answers_hold_up_pass_no_sooner_than_those_before_them() -
     plan = plan_round(problem, _TOGETHER)
     assert check_plan(plan, problem) == []
     assert plan.makespan_s <= 1.01 * plan.lower_bound_s
+
+
+def test_lasers_between_planes_that_stand_after_a_round_on_board_need_no_acquisition_in_the_next() -> None:
+    world = make_world(2, 3, 0, [])
+    work = make_workload(6, [1] * 6, mode="onboard-lora")
+    problem = make_problem(world, work, 0.0, rates=RATES, resources=Resources(acquisition_s=20.0))
+    first = plan_round(problem, LADDER["e"])
+    following = dataclasses.replace(problem, start_s=first.end_s, state=RoundState(pointed=first.pointed))
+    second = plan_round(following, LADDER["e"])
+    require_feasible(second, following)
+    assert first.makespan_s > 20.0 > second.makespan_s >= second.lower_bound_s
+    assert first.pointed
