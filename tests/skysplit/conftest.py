@@ -143,3 +143,14 @@ def simulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def emulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of an emulation: with the ends that satellites measured, and what passed the ground's relay."""
     return record_run(tmp_path_factory.mktemp("runs") / "emulated", measured=True)
+
+
+@pytest.fixture
+def own_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install the example package of own parts, which registers a head and a decoder."""
+    from installed_example import install
+
+    example = Path(__file__).parents[2] / "examples" / "own-parts"
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", example)))
+    yield
+    sys.modules.pop("own_head", None)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from installed_example import install
 from safetensors.torch import load_file
 from torch import nn
 from two_satellites import TWO_SATELLITES
@@ -33,7 +31,6 @@ from splitmodel.parts import SplitModel, load_split
 from splitmodel.shipped import weights_dir
 from splitmodel.step import embed, head_step
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own-parts"
 CLASSES = 3
 CLOUDS = {
     "data.source": "synthetic-clouds", "data.bands": [3, 2, 1], "data.statistics": "computed",
@@ -43,13 +40,11 @@ BOTTLENECK = {"split.bottleneck": 8, "task.kind": "segmentation", "task.classes"
 
 
 @pytest.fixture
-def depthwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeadMaker]:
+def depthwise(own_heads: None) -> HeadMaker:
     """Return the decoder that the installed example package registers."""
-    monkeypatch.syspath_prepend(str(install(tmp_path / "site", EXAMPLE)))
     maker = decoder_maker("depthwise")
     assert maker is not None
-    yield maker
-    sys.modules.pop("own_head", None)
+    return maker
 
 
 def pixels_of(split: SplitModel, seed: int, count: int) -> torch.Tensor:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from installed_example import install
 from safetensors.torch import load_file
 from torch import nn
 from two_satellites import TWO_SATELLITES
@@ -38,19 +36,16 @@ from splitmodel.parts import SplitModel, load_split
 from splitmodel.shipped import weights_dir
 from splitmodel.step import embed, head_step
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own-parts"
 CLASSES, HIDDEN_LAYER = 5, 32
 EXACT = {"rtol": 1e-5, "atol": 1e-6}
 
 
 @pytest.fixture
-def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeadMaker]:
+def two_layers(own_heads: None) -> HeadMaker:
     """Return the head that the installed example package registers."""
-    monkeypatch.syspath_prepend(str(install(tmp_path / "site", EXAMPLE)))
     maker = head_maker("two-layers")
     assert maker is not None
-    yield maker
-    sys.modules.pop("own_head", None)
+    return maker
 
 
 def model_with(maker: HeadMaker) -> SplitModel:
