@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +146,17 @@ def emulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Install the example package of own parts, which registers a head and a decoder."""
+def own_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Install the example package of own parts; what it yields finds a head or a decoder of it by name."""
     from installed_example import install
 
     example = Path(__file__).parents[2] / "examples" / "own-parts"
     monkeypatch.syspath_prepend(str(install(tmp_path / "site", example)))
-    yield
+
+    def found(find: Callable[[str], Any], name: str) -> Any:
+        maker = find(name)
+        assert maker is not None
+        return maker
+
+    yield found
     sys.modules.pop("own_head", None)

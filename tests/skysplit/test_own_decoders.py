@@ -40,11 +40,9 @@ BOTTLENECK = {"split.bottleneck": 8, "task.kind": "segmentation", "task.classes"
 
 
 @pytest.fixture
-def depthwise(own_heads: None) -> HeadMaker:
+def depthwise(own_heads: Callable[..., HeadMaker]) -> HeadMaker:
     """Return the decoder that the installed example package registers."""
-    maker = decoder_maker("depthwise")
-    assert maker is not None
-    return maker
+    return own_heads(decoder_maker, "depthwise")
 
 
 def pixels_of(split: SplitModel, seed: int, count: int) -> torch.Tensor:

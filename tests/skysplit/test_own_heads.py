@@ -41,11 +41,9 @@ EXACT = {"rtol": 1e-5, "atol": 1e-6}
 
 
 @pytest.fixture
-def two_layers(own_heads: None) -> HeadMaker:
+def two_layers(own_heads: Callable[..., HeadMaker]) -> HeadMaker:
     """Return the head that the installed example package registers."""
-    maker = head_maker("two-layers")
-    assert maker is not None
-    return maker
+    return own_heads(head_maker, "two-layers")
 
 
 def model_with(maker: HeadMaker) -> SplitModel:
