@@ -81,6 +81,14 @@ class Antennas:
                 return new
         return best
 
+    def free_until_s(self, booking: Booking, most_s: float) -> float:
+        """How long a booking may be held before its antenna or beam is needed again, at most until ``most_s``."""
+        others = self._of_satellite.get(booking.satellite, []) + self._of_station.get(booking.station, [])
+        for start_s in sorted({other.start_s for other in others if booking.end_s <= other.start_s < most_s}):
+            if not self._is_free(booking, start_s, np.nextafter(start_s, np.inf)):
+                return start_s
+        return most_s
+
     def book(self, booking: Booking) -> None:
         """Make what :meth:`first` has found a booking; it replaces the one that goes on."""
         for held in (

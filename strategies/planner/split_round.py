@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -45,9 +45,21 @@ _TARGETS = (0.6, 0.85, 1.0, math.inf)
 
 @dataclass(frozen=True, eq=False)
 class _Short:
-    """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left."""
+    """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left.
+
+    ``mended`` is the round in which the steps that are left take further sessions, if there are such.
+    """
 
     part: np.ndarray
+    _: KW_ONLY
+    mended: Plan | None = None
+
+
+def sooner(first: Plan | None, second: Plan | None) -> Plan | None:
+    """Return the plan that ends first, of equals the first."""
+    if first is None or second is None:
+        return first or second
+    return second if second.end_s < first.end_s else first
 
 
 class SplitRound:
@@ -125,6 +137,7 @@ class SplitRound:
         last_short = 0
         margin, drain_factor = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
+        stopgap: Plan | None = None  # the soonest with further sessions
         for growth in _GROWTHS:
             best: Plan | None = None
             late = False
@@ -135,19 +148,25 @@ class SplitRound:
                 plan: Plan | _Short | None = None
                 if self._carried_s(sessions) < below_s:
                     plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
+                if isinstance(plan, _Short) and plan.mended is not None:
+                    stopgap = sooner(stopgap, plan.mended)
+                    if plan.mended.end_s <= self.start_s + _LATE * (fluid_s - self.start_s) < math.inf:
+                        plan = plan.mended
                 if plan is None:
                     late = True
                 elif isinstance(plan, Plan):
-                    best = plan if best is None or plan.end_s < best.end_s else best
+                    best = sooner(best, plan)
                 elif short is None or plan.part.sum() < short.part.sum():
                     short = plan
             if best is not None or late:
-                return best
+                return sooner(best, stopgap)
             assert short is not None
             groups = np.flatnonzero(short.part)
             last_short = int(groups[0])
             margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
             drain_factor[groups] *= _DRAINS
+        if stopgap is not None:
+            return stopgap
         name = self._group_names()[last_short]
         raise NoRouteError(
             f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
@@ -295,9 +314,11 @@ class SplitRound:
         steps = self._train(sessions, delivery, below_s)
         if steps is None:
             return None
-        if steps.left.any():
-            return self._too_short.setdefault(key, self._short(steps.left, self._todo()))
-        return self._completed(sessions, delivery, steps)
+        if not steps.beyond.any():
+            return self._completed(delivery, steps)
+        mended = None if steps.left.any() else self._completed(delivery, steps)
+        short = dataclasses.replace(self._short(steps.beyond, self._todo()), mended=mended)
+        return self._too_short.setdefault(key, short)
 
     def _train(self, sessions: np.ndarray, delivery: Delivery, below_s: float) -> Steps | None:
         """The steps of all samples; None where those on the ground do not end before ``below_s``."""
@@ -309,11 +330,11 @@ class SplitRound:
         ground = GroundSteps(self.network, sessions, busy=delivery.busy)
         return ground.run(blocks, self.done, below_s=below_s)
 
-    def _completed(self, sessions: np.ndarray, delivery: Delivery, steps: Steps) -> Plan:
+    def _completed(self, delivery: Delivery, steps: Steps) -> Plan:
         """The plan of the round: what satellites train by themselves and the average are added to the steps."""
         train, trained_s = self._train_aboard()
         finish_s = np.maximum(steps.finish_s, trained_s)
-        antennas = Antennas(self._bookings(sessions, steps, delivery), self.resources)
+        antennas = Antennas(self._bookings(steps, delivery), self.resources)
         parts = [train, delivery.activities, steps.activities]
         delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
         if self.workload.aggregate_bytes or self.workload.update_bytes:
@@ -348,8 +369,9 @@ class SplitRound:
         need = np.maximum(np.bincount(self.group, samples, groups), 1.0)
         return _Short(np.bincount(self.group, left, groups) / need)
 
-    def _bookings(self, sessions: np.ndarray, steps: Steps, delivery: Delivery) -> list[Booking]:
+    def _bookings(self, steps: Steps, delivery: Delivery) -> list[Booking]:
         """The sessions that carry anything, up to their last byte."""
+        sessions = steps.sessions
         held_until_s = steps.held_until_s.copy()
         for block in delivery.blocks:
             owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
