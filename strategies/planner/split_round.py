@@ -35,7 +35,8 @@ from strategies.space_ground import SESSION, Demand, plan_sessions
 # have the same plans, and 72 satellites in own windows take five tries instead of three.
 _GROWTHS, _DRAINS = (1.15, 1.5, 2.0, 2.5), 4.0
 # Measured against the best plan known: so far past it a fluid is followed, because sessions may be held longer than it
-# asks for; and a plan that cannot end sooner than this is not tried again with margins.
+# asks for; and a plan that cannot end sooner than this is not tried again with margins.  Nor is one whose steps end so
+# much later than the fluid.
 _BEYOND, _LATE = 1.1, 1.005
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 _DECIDED = [name for name in SESSION.names or () if name != "end_s"]  # what a round takes from sessions
@@ -47,7 +48,7 @@ _TARGETS = (0.6, 0.85, 1.0, math.inf)
 class _Short:
     """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left.
 
-    ``mended`` is the round in which the steps that are left take further sessions, if there are such.
+    ``mended`` is the round in which steps take further sessions, or the most urgent go first, if that suffices.
     """
 
     part: np.ndarray
@@ -131,13 +132,13 @@ class SplitRound:
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
         if self.workload.central and (self.on_ground == self.samples).all():
-            central = self._execute(np.zeros(0, SESSION), below_s)
+            central = self._execute(np.zeros(0, SESSION), math.inf, below_s)
             assert isinstance(central, Plan)
             return central
         last_short = 0
         margin, drain_factor = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
-        stopgap: Plan | None = None  # the soonest with further sessions
+        stopgap: Plan | None = None  # the soonest of those that mend what is short, and end late
         for growth in _GROWTHS:
             best: Plan | None = None
             late = False
@@ -147,11 +148,11 @@ class SplitRound:
                     continue
                 plan: Plan | _Short | None = None
                 if self._carried_s(sessions) < below_s:
-                    plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
-                if isinstance(plan, _Short) and plan.mended is not None:
+                    plan = self._execute(
+                        sessions, fluid_s, late_s if best is None else min(late_s, best.end_s)
+                    )
+                if isinstance(plan, _Short):
                     stopgap = sooner(stopgap, plan.mended)
-                    if plan.mended.end_s <= self.start_s + _LATE * (fluid_s - self.start_s) < math.inf:
-                        plan = plan.mended
                 if plan is None:
                     late = True
                 elif isinstance(plan, Plan):
@@ -300,9 +301,10 @@ class SplitRound:
             flight_s[label] = float(reach_s[np.isfinite(reach_s)].max(initial=0.0)) / 2.0
         return flight_s
 
-    def _execute(self, sessions: np.ndarray, below_s: float) -> Plan | _Short | None:
-        """Everything that happens in the round, or what these sessions do not suffice for.
+    def _execute(self, sessions: np.ndarray, fluid_s: float, below_s: float) -> Plan | _Short | None:
+        """Everything that happens in the round, or what these sessions are too short for.
 
+        They are too short where the steps cannot end about when the fluid does, at ``fluid_s``.
         None where the steps on the ground do not end before ``below_s``.
         """
         key = sessions[_DECIDED].tobytes()
@@ -317,17 +319,31 @@ class SplitRound:
         if not steps.beyond.any():
             return self._completed(delivery, steps)
         mended = None if steps.left.any() else self._completed(delivery, steps)
+        if not self._on_time(mended, fluid_s):
+            urgent = self._train(sessions, delivery, below_s, urgent_first=True)
+            if urgent is not None and not urgent.left.any():
+                mended = sooner(mended, self._completed(delivery, urgent))
+        if self._on_time(mended, fluid_s):
+            return mended
         short = dataclasses.replace(self._short(steps.beyond, self._todo()), mended=mended)
         return self._too_short.setdefault(key, short)
 
-    def _train(self, sessions: np.ndarray, delivery: Delivery, below_s: float) -> Steps | None:
+    def _on_time(self, plan: Plan | None, fluid_s: float) -> bool:
+        """Whether the steps of a plan end about when the fluid does."""
+        if plan is None or math.isinf(fluid_s):
+            return False
+        return float(plan.finish_s.max()) <= self.start_s + _LATE * (fluid_s - self.start_s)
+
+    def _train(
+        self, sessions: np.ndarray, delivery: Delivery, below_s: float, *, urgent_first: bool = False
+    ) -> Steps | None:
         """The steps of all samples; None where those on the ground do not end before ``below_s``."""
         if not self.workload.central and not self.workload.crosses:
             return local_steps(self.problem, self.samples, self.done, sessions)
         blocks = self._grounded_blocks() + delivery.blocks
         if self.workload.central:
             return central_steps(self.problem, self.samples, self.done, sessions, blocks)
-        ground = GroundSteps(self.network, sessions, busy=delivery.busy)
+        ground = GroundSteps(self.network, sessions, busy=delivery.busy, urgent_first=urgent_first)
         return ground.run(blocks, self.done, below_s=below_s)
 
     def _completed(self, delivery: Delivery, steps: Steps) -> Plan:

@@ -62,7 +62,8 @@ class FurtherSessions:
             limit_s = self._antennas.free_until_s(booking, float(passes["end_s"][index]))
             missing_s = max(wanted_s - (limit_s - booking.data_s), 0.0)
             found = sorted(
-                [*found, (missing_s, booking.data_s, replace(booking, end_s=limit_s))], key=lambda each: each[:2]
+                [*found, (missing_s, booking.data_s, replace(booking, end_s=limit_s))],
+                key=lambda each: each[:2],
             )[:1]
         if not found:
             return np.zeros(0, SESSION)

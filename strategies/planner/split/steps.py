@@ -42,8 +42,8 @@ class Steps:
 
     ``held_until_s[i]`` is when session ``i`` of ``sessions`` carries its last byte: those that were given, and after
     them the further ones that answers took.  ``beyond`` are the samples, shape ``(N,)``, for which those that were
-    given did not suffice, and ``left`` those of them without connection.  ``order`` (dtype ``STEP``) are the steps in the
-    order of the ground, which ends at ``end_s``.
+    given did not suffice, and ``left`` those of them without connection.  ``order`` (dtype ``STEP``) are the steps in
+    the order of the ground, which ends at ``end_s``.
     """
 
     finish_s: np.ndarray
@@ -199,16 +199,19 @@ class GroundSteps:
 
     A step goes through the session that brought its features while that is held, else through another of the
     group.  ``busy`` knows when features are on an inter-satellite link (node, peer) or a downlink (session, "down").
+    With ``urgent_first`` the satellites that have least time to spare before their sessions are over go first.
     """
 
-    def __init__(self, network: RoundNetwork, sessions: np.ndarray, *, busy: BusyTimes) -> None:
+    def __init__(
+        self, network: RoundNetwork, sessions: np.ndarray, *, busy: BusyTimes, urgent_first: bool = False
+    ) -> None:
         workload, rates = network.problem.workload, network.problem.rates
         self.workload, self.routes, self.start_s = workload, network.links.routes, network.problem.start_s
         self.up_bits, self.down_bits = workload.up_bytes * 8.0, workload.c3_bytes * 8.0
         self.chained, self.ordered = workload.chained, workload.shared_adapter
         # What features leave of a link for the small crossings of steps.
         self.down_share, self.isl_share = 1.0 - network.shares.downlink, 1.0 - network.shares.isl
-        self.busy = busy
+        self.busy, self.urgent_first = busy, urgent_first
         self.forward_s = workload.backbone_forward_flops / rates.ground_flops
         self.backward_s = workload.backbone_backward_flops / rates.ground_flops
         self.message_s, self.micro_batches = rates.message_s, workload.micro_batches
@@ -327,9 +330,18 @@ class GroundSteps:
         return self._worth_waiting_s()
 
     def _precedence(self, satellite: int) -> tuple[float, ...]:
-        """Who goes first: those with most left, which end last; with an adapter so many at a time."""
-        left = -self.chains[satellite].left()
-        return (left,) if self.ordered else (self.rank[satellite], left)
+        """Who goes first: the most urgent, or those with most left, which end last (of a shared adapter all alike)."""
+        left = self.chains[satellite].left()
+        if self.ordered:
+            return (-left,)
+        if not self.urgent_first:
+            return self.rank[satellite], -left
+        return self.rank[satellite], self._over_s(satellite) - left * (self.forward_s + self.backward_s)
+
+    def _over_s(self, satellite: int) -> float:
+        """When the last session of a satellite's group has to be over."""
+        held = self.sessions_of.get(self.group[satellite])
+        return float(held[1].max()) if held else self.start_s
 
     def _worth_waiting_s(self) -> float:
         """When a step of a shared adapter is to begin, so that most samples are learnt from per second.
