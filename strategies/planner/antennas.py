@@ -25,6 +25,18 @@ class Booking:
     pass_index: int
 
 
+def booking_of(session: np.void, *, end_s: float) -> Booking:
+    """Return the booking of a row of dtype ``strategies.space_ground.SESSION`` up to ``end_s``."""
+    return Booking(
+        int(session["satellite"]),
+        int(session["station"]),
+        start_s=float(session["start_s"]),
+        data_s=float(session["data_s"]),
+        end_s=end_s,
+        pass_index=int(session["pass_index"]),
+    )
+
+
 def sessions_of(bookings: Sequence[Booking]) -> np.ndarray:
     """Return bookings as activities: the satellites that hold each antenna and beam, in both directions."""
     return activities(

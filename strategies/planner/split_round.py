@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from strategies.planner.antennas import Antennas, Booking, sessions_of
+from strategies.planner.antennas import Antennas, Booking, booking_of, sessions_of
 from strategies.planner.reduction import WeightTransport
 from strategies.planner.space_links import space_links
 from strategies.planner.split.all_gather import Gathered, all_gather
@@ -393,13 +393,10 @@ class SplitRound:
             owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
             held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
         return [
-            Booking(
-                int(session["satellite"]), int(session["station"]), start_s=float(session["start_s"]),
-                data_s=float(session["data_s"]), end_s=until_s, pass_index=int(session["pass_index"]),
-            )
+            booking_of(session, end_s=until_s)
             for session, until_s in zip(sessions, held_until_s.tolist(), strict=True)
             if until_s > session["data_s"]
-        ]  # fmt: skip
+        ]
 
     def _train_aboard(self) -> tuple[np.ndarray, np.ndarray]:
         """The samples that stay on board, and when they are done; embedding and head for the others come first."""

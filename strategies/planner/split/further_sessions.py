@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from strategies.planner.antennas import Antennas, Booking
+from strategies.planner.antennas import Antennas, Booking, booking_of
 from strategies.problem.workload import Resources
 from strategies.space_ground import SESSION
 
@@ -30,16 +30,7 @@ class FurtherSessions:
         for session in sessions:
             index, limit_s = int(session["pass_index"]), float(session["limit_s"])
             self._over_s[index] = max(self._over_s.get(index, limit_s), limit_s)
-            bookings.append(
-                Booking(
-                    int(session["satellite"]),
-                    int(session["station"]),
-                    start_s=float(session["start_s"]),
-                    data_s=float(session["data_s"]),
-                    end_s=limit_s,
-                    pass_index=index,
-                )
-            )
+            bookings.append(booking_of(session, end_s=limit_s))
         self._antennas = Antennas(bookings, resources)
 
     def take(self, label: int, from_s: float, *, least_s: float, wanted_s: float) -> np.ndarray:
