@@ -118,10 +118,11 @@ class SplitRound:
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
-        if self.workload.central and (self.on_ground == self.samples).all():
-            central = self._execute(np.zeros(0, SESSION), below_s)
-            assert isinstance(central, Plan)
-            return central
+        # The ground may have all that it needs, and there may be nothing left but the average, which finds passes itself.
+        if not self._todo().any() and not (self.samples - self.on_ground).any():
+            rest = self._execute(np.zeros(0, SESSION), below_s)
+            assert isinstance(rest, Plan)
+            return rest
         last_short = 0
         margin, drain_factor = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
