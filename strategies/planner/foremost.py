@@ -40,9 +40,7 @@ def weight_sends(journey: Journey, kind: Kind, plane: np.ndarray, size_bytes: fl
     )  # fmt: skip
 
 
-def broadcast(
-    routes: Routes, ready_s: Mapping[int, float], targets: set[int], bits: float
-) -> Journey | None:
+def broadcast(routes: Routes, ready_s: Mapping[int, float], targets: set[int], bits: float) -> Journey | None:
     """From the satellites in ``ready_s``, from those times on, to ``targets`` along foremost journeys.
 
     None where one is never reached.

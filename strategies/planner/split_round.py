@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strategies.planner.antennas import Antennas, Booking, sessions_of
+from strategies.planner.antennas import Antennas, Booking, sessions_of, standing_bookings
 from strategies.planner.reduction import WeightTransport
 from strategies.planner.space_links import space_links
 from strategies.planner.split.all_gather import Gathered, all_gather
@@ -118,7 +118,7 @@ class SplitRound:
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
-        # The ground may have all that it needs, and there may be nothing left but the average, which finds passes itself.
+        # What is left may need no session: training on the ground, or the average, which finds passes itself.
         if not self._todo().any() and not (self.samples - self.on_ground).any():
             rest = self._execute(np.zeros(0, SESSION), below_s)
             assert isinstance(rest, Plan)
@@ -350,7 +350,9 @@ class SplitRound:
         return _Short(np.bincount(self.group, left, groups) / need)
 
     def _bookings(self, sessions: np.ndarray, steps: Steps, delivery: Delivery) -> list[Booking]:
-        """The sessions that carry anything, up to their last byte."""
+        """The sessions that carry anything, up to their last byte; without any, those that stand at the start."""
+        if not len(sessions):
+            return standing_bookings(self.passes, self.pointed, self.start_s)
         held_until_s = steps.held_until_s.copy()
         for block in delivery.blocks:
             owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]

@@ -164,9 +164,7 @@ def _average_at(
     for satellite in lost & set(holders.tolist()):
         of_lost = np.flatnonzero(holders == satellite)
         holders[of_lost] = of_lost
-    return AverageState(
-        tuple(holders.tolist()), frozenset(delivered), received=frozenset(received) - lost
-    )
+    return AverageState(tuple(holders.tolist()), frozenset(delivered), received=frozenset(received) - lost)
 
 
 def _last_step(plan: Plan, workload: Workload) -> np.ndarray:
