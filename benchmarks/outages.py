@@ -6,7 +6,7 @@ Every station and every link between two satellites is out for a tenth of the ti
 and of a minute. Printed are the length under a clear sky, the median, 5 % and 95 % over draws, and the median over the
 clear sky: 1.5 at most is the bar. Beside it is the median of rounds planned with all outages known beforehand, which no
 planning anew can beat by more than the planner is off: a round whose only pass is out waits for the next one,
-whoever plans it.
+whoever plans it. What has crossed when an outage interrupts a plan, samples, sums and averages, is not sent again.
 """
 
 from __future__ import annotations

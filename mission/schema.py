@@ -795,10 +795,11 @@ class Training(Table):
         description="over the split: head, lora; as baselines: onboard-… by satellites that hold the whole model, "
         "downlink on the ground with all images",
     )
-    labels: Literal["on-board", "ground"] = Field(
+    labels: Literal["on-board", "ground", "uplinked"] = Field(
         "on-board",
-        description="lora, head: labels stay on board, or cross with the features, once; then the ground trains alone, "
-        "keeps all features, and sends the head up at the end",
+        description="on-board: they are there from the start; uplinked: they are made on the ground and go up before "
+        "round 1 (all modes but downlink); ground (lora, head): they cross with the features, once; then the ground "
+        "trains alone, keeps all features, and sends the head up at the end",
     )
     adapted_blocks: int = Field(
         0,
@@ -957,6 +958,10 @@ class Training(Table):
                         f'{key}: found {value} with labels = "ground"; allowed {allowed}, as the ground trains one '
                         "model and nothing is averaged"
                     )
+        if self.labels == "uplinked" and self.mode == "downlink":
+            raise ValueError(
+                'labels: found "uplinked" in mode downlink, where nobody trains on board; allowed "on-board"'
+            )
         if self.head == "shared" and not self.shares_adapter:
             raise ValueError(
                 f'head: found "shared" in mode {self.mode} with adapter = "{self.adapter}" and labels = '

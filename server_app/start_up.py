@@ -20,7 +20,7 @@ from server_app.planning.arriving_planner import ArrivingPlanner
 from server_app.planning.mission_planner import MissionPlanner
 from server_app.planning.round_planner import RoundPlanner, framing_of
 from server_app.planning.uncertainty import drawn_outages_of
-from server_app.results.rounds import enrolment_facts
+from server_app.results.rounds import before_round_1_facts, enrolment_facts
 from server_app.run import ServerRun
 from splitmodel.imagery.statistics import BandStatistics, merge
 from strategies.asynchronous.buffered_strategy import BufferedStrategy
@@ -67,7 +67,7 @@ def plan_mission(
     """Return the planner of the rounds, and the mission time at which the first one starts.
 
     Raises:
-        strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
+        strategies.problem.network.PlanningError: A satellite cannot be enrolled, or have its labels, before the horizon.
     """
     record, scenario, samples = run.record, run.scenario, list(clients.samples.values())
     planner = _planner_of(scenario)(
@@ -82,9 +82,13 @@ def plan_mission(
         # An emulation enrols before launch; its rounds come when they would with the enrolment in orbit.
         enrolment = planner.enrolment(start_s=0.0)
         record.add_activities({"round": 0, **row} for row in enrolment.to_rows())
-        sent = ground.enrolment.enrolment_bytes
-        record.note(enrolment=enrolment_facts(enrolment, sent, flown=environment.flies_enrolment))
+        sent, flown = ground.enrolment.enrolment_bytes, environment.flies_enrolment
+        record.note(enrolment=enrolment_facts(enrolment, sent, flown=flown))
         start_s = enrolment.end_s
+        if (labels := planner.labels(start_s)) is not None:
+            record.add_activities({"round": 0, **row} for row in labels.to_rows())
+            record.note(labels=before_round_1_facts(labels, flown=flown))
+            start_s = labels.end_s
     else:
         started = {name: late.started for name, late in checkpoint.pending_updates.items()}
         planner.resume(checkpoint.carry_over, started)

@@ -12,6 +12,7 @@ from strategies.asynchronous.mission import AsyncMission, AsyncSchedule, Buffer,
 from strategies.asynchronous.stretches import counting, starting, stretch
 from strategies.problem.plan import Plan
 from strategies.problem.round_state import RoundState
+from strategies.problem.workload import Workload
 
 
 class MissionPlanner(RoundPlanner):
@@ -19,16 +20,17 @@ class MissionPlanner(RoundPlanner):
 
     _begin_s = 0.0
 
-    def enrolment(self, start_s: float) -> Plan:
+    def _before_round_1(self, workload: Workload, start_s: float) -> Plan:
         """Plan what comes before the mission; it begins when that is over."""
-        plan = super().enrolment(start_s)
+        plan = super()._before_round_1(workload, start_s)
         self._begin_s, self.carry_over = plan.end_s, RoundState()
         return plan
 
     def resume(self, carry_over: RoundState, late_since: Mapping[str, int]) -> None:
-        """Go on after an average: the mission is planned again as it was, from the end of the enrolment."""
+        """Go on after an average: the mission is planned again as it was, from the end of what came before it."""
         del carry_over, late_since
         self.enrolment(0.0)
+        self.labels(self._begin_s)
 
     def __call__(self, number: int, start_s: float) -> Plan:
         """Return the plan from the average before to average ``number``.

@@ -100,7 +100,19 @@ class RoundPlanner:
         Raises:
             strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
         """
-        problem = self._problem(self._workloads.enrolment(), start_s)
+        return self._before_round_1(self._workloads.enrolment(), start_s)
+
+    def labels(self, start_s: float) -> Plan | None:
+        """The plan by which labels go up before round 1, see :meth:`.workloads.MissionWorkloads.labels`.
+
+        Raises:
+            strategies.problem.network.PlanningError: A satellite cannot have its labels before the horizon.
+        """
+        workload = self._workloads.labels()
+        return None if workload is None else self._before_round_1(workload, start_s)
+
+    def _before_round_1(self, workload: Workload, start_s: float) -> Plan:
+        problem = self._problem(workload, start_s)
         plan = checked_plan(dataclasses.replace(problem, storage=None), self._strategy_config)
         self.carry_over = RoundState(pointed=plan.pointed)
         return plan
