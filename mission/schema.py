@@ -1046,11 +1046,17 @@ class Strategy(Table):
         description="planes_per_round: a plane that started so many rounds ago is waited for; 0 waits for none",
     )
 
-    averaging: Literal["rounds", "buffered-satellites", "buffered-planes", "slots"] = Field(
+    averaging: Literal["rounds", "buffered-satellites", "buffered-planes", "slots", "plane-rounds"] = Field(
         "rounds",
-        description="when the ground averages: once a round; of every buffer_updates that satellites, or planes, "
-        "deliver in their own time (FedBuff); or in slots chosen by predicted contacts (FedSpace). In the latter "
-        "three, training.rounds counts averages",
+        description="when satellites average: all once a round; of every buffer_updates that satellites, or planes, "
+        "deliver in their own time (FedBuff); or in slots chosen by predicted contacts (FedSpace): in these three, "
+        "training.rounds counts averages; or planes by themselves, and all after every plane_rounds (AutoFLSat)",
+    )
+    plane_rounds: int = Field(
+        10,
+        ge=1,
+        le=1_000,
+        description="averaging = plane-rounds: rounds of a plane between two averages over all",
     )
     buffer_updates: int = Field(10, ge=1, description="averaging: updates that make an average")
 
@@ -1268,12 +1274,26 @@ class Scenario(Table):
                 f"strategy.averaging: found {strategy.averaging} in mode {self.training.mode}, allowed in the modes "
                 "onboard-full, onboard-lora and onboard-head, which ask nothing of the ground between averages"
             )
-        for key, needed in (("planes_per_round", 0), ("inter_orbit", "none"), ("planner", "ours")):
+        ours: list[tuple[str, int | str]] = [("planes_per_round", 0), ("planner", "ours")]
+        if strategy.averaging == "plane-rounds":
+            self._require_plain_averages()
+        else:
+            ours.append(("inter_orbit", "none"))
+        for key, needed in ours:
             if (value := getattr(strategy, key)) != needed:
                 raise ValueError(
                     f"strategy.{key}: found {value} with averaging = {strategy.averaging}, allowed: {needed}"
                 )
         return self
+
+    def _require_plain_averages(self) -> None:
+        """Raise ``ValueError`` for what makes something else of an average than planes by themselves can."""
+        for key, needed in (("server_optimizer", "fedavg"), ("target_accuracy", 0.0)):
+            if (value := getattr(self.training, key)) != needed:
+                raise ValueError(
+                    f"training.{key}: found {value} with averaging = plane-rounds, whose planes average without the "
+                    f"ground; allowed: {needed}"
+                )
 
     @model_validator(mode="after")
     def _takes_given_contacts_as_they_are(self) -> Scenario:

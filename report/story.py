@@ -38,7 +38,7 @@ def link_totals(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, int]:
 
 
 def run_total(run: Mapping[str, Any], rounds: pa.Table, column: str) -> int | None:
-    """Return what all rounds and, where it was flown, what came before have in a column; None where there are no rounds.
+    """Return what all rounds and, where it was flown, what came before have in a column; None without rounds.
 
     An emulation enrols before the launch, over no link of the mission, and has its labels by then.
     """

@@ -17,13 +17,14 @@ from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
 from server_app.planning.arriving_planner import ArrivingPlanner
-from server_app.planning.mission_planner import MissionPlanner
+from server_app.planning.mission_planner import MissionPlanner, PlaneRoundsPlanner
 from server_app.planning.round_planner import RoundPlanner, framing_of
 from server_app.planning.uncertainty import drawn_outages_of
 from server_app.results.rounds import before_round_1_facts, enrolment_facts
 from server_app.run import ServerRun
 from splitmodel.imagery.statistics import BandStatistics, merge
 from strategies.asynchronous.buffered_strategy import BufferedStrategy
+from strategies.asynchronous.plane_rounds_strategy import PlaneRoundsStrategy
 from strategies.enrolment import EnrolledClients, band_statistics, enrol
 from strategies.federated import SplitFederatedStrategy
 
@@ -67,7 +68,7 @@ def plan_mission(
     """Return the planner of the rounds, and the mission time at which the first one starts.
 
     Raises:
-        strategies.problem.network.PlanningError: A satellite cannot be enrolled, or have its labels, before the horizon.
+        strategies.problem.network.PlanningError: A satellite is not enrolled, or has no labels, before the horizon.
     """
     record, scenario, samples = run.record, run.scenario, list(clients.samples.values())
     planner = _planner_of(scenario)(
@@ -105,15 +106,19 @@ def plan_mission(
     return planner, start_s
 
 
-def _planner_of(scenario: Scenario) -> type[RoundPlanner | MissionPlanner | ArrivingPlanner]:
+def _planner_of(scenario: Scenario) -> type[RoundPlanner]:
     """Return who plans a scenario: its rounds, on all images or those on board, or a mission without rounds."""
+    if scenario.strategy.averaging == "plane-rounds":
+        return PlaneRoundsPlanner
     if scenario.strategy.averaging != "rounds":
         return MissionPlanner
     return ArrivingPlanner if scenario.imaging.enabled else RoundPlanner
 
 
 def flower_strategy(scenario: Scenario) -> type[SplitFederatedStrategy]:
-    """Return the Flower strategy of a scenario: with rounds, or one that averages what has come."""
+    """Return the Flower strategy of a scenario: rounds, of planes or of all, or averages of what has come."""
+    if scenario.strategy.averaging == "plane-rounds":
+        return PlaneRoundsStrategy
     return SplitFederatedStrategy if scenario.strategy.averaging == "rounds" else BufferedStrategy
 
 

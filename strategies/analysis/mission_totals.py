@@ -257,7 +257,7 @@ def plan_one_round(world: World, case: Case, start_s: float) -> Plan:
 def _planned(problem: PlanningProblem, case: Case) -> Plan:
     """The checked plan of a round of a case."""
     if case.plane_rounds:
-        return plan_plane_rounds(problem, case.strategy_config, case.plane_rounds)
+        return plan_plane_rounds(problem, case.strategy_config, [problem.workload] * case.plane_rounds).plan
     return checked_plan(problem, case.strategy_config)
 
 
