@@ -96,8 +96,10 @@ def plan_mission(
         if isinstance(planner, ArrivingPlanner):
             planner.taken[:] = checkpoint.taken
         start_s = checkpoint.mission_time_s
-    if (outages := drawn_outages_of(scenario)).happens:
-        planner.fly_through(outages)
+    if (model := drawn_outages_of(scenario)).happens:
+        outages = model.draw(mission.contact_plan, 0)
+        planner.fly_through(outages, model.notice_s)
+        environment.fly_through(outages)
     environment.begin_rounds(planner.carry_over.pointed)
     warnings = advice(scenario, mission.costs, samples, framing_of(mission.contact_plan))
     for line in warnings:

@@ -29,7 +29,7 @@ from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
 from strategies.uncertainty.flight import fly
 from strategies.uncertainty.flown_plan import flown_plan
-from strategies.uncertainty.outages import OutageModel, Outages
+from strategies.uncertainty.outages import Outages
 
 _FLOPS_PER_TFLOPS = 1e12
 _J_PER_WH = 3600.0
@@ -90,9 +90,9 @@ class RoundPlanner:
         unsigned = dataclasses.replace(self._workloads, framing=Framing())
         self._aggregate_bytes = unsigned.of_round(self._variant).aggregate_bytes
 
-    def fly_through(self, model: OutageModel) -> None:
-        """Fly the rounds from now on through the first draw of outages, planned anew whenever one interrupts them."""
-        self._outages, self._notice_s = model.draw(self._contact_plan, 0), model.notice_s
+    def fly_through(self, outages: Outages, notice_s: float) -> None:
+        """Fly the rounds from now on through outages, planned anew so much later whenever one interrupts them."""
+        self._outages, self._notice_s = outages, notice_s
 
     def enrolment(self, start_s: float) -> Plan:
         """The plan of what comes before round 1, see :meth:`.workloads.MissionWorkloads.enrolment`.
