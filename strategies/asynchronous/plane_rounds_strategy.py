@@ -19,7 +19,7 @@ from strategies.federated import Planner, RoundOutcome, SplitFederatedStrategy, 
 from strategies.problem.plan import Plan
 
 
-class PlaneRoundsPlanner(Planner, Protocol):
+class PlanesPlanner(Planner, Protocol):
     """Plans rounds of planes by themselves."""
 
     def all_average(self, number: int) -> bool:
@@ -32,7 +32,7 @@ class PlaneRoundsStrategy(SplitFederatedStrategy):
     What a plane has come to waits among the pending updates of its satellites, so that a run resumes with it.
     """
 
-    _planner: PlaneRoundsPlanner
+    _planner: PlanesPlanner
 
     def _starting(self, number: int) -> list[str]:
         del number

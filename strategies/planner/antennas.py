@@ -42,17 +42,13 @@ def standing_bookings(
     passes: np.ndarray, pointed: Collection[tuple[int, int]], start_s: float
 ) -> list[Booking]:
     """Return antennas that point at each other at ``start_s`` as bookings of no length, which may go on from there."""
+    seen = np.flatnonzero((passes["start_s"] <= start_s) & (passes["end_s"] > start_s)).tolist()
+    pairs = {index: (int(passes["satellite"][index]), int(passes["station"][index])) for index in seen}
     return [
-        Booking(
-            int(one["satellite"]), int(one["station"]),
-            start_s=start_s, data_s=start_s, end_s=start_s, pass_index=index,
-        )
-        for index, one in enumerate(passes)
-        if one["start_s"] <= start_s < one["end_s"]
-        and not {(int(one["satellite"]), int(one["station"])), (int(one["station"]), int(one["satellite"]))}.isdisjoint(
-            pointed
-        )
-    ]  # fmt: skip
+        Booking(*pair, start_s=start_s, data_s=start_s, end_s=start_s, pass_index=index)
+        for index, pair in pairs.items()
+        if pair in pointed or pair[::-1] in pointed
+    ]
 
 
 class Antennas:
