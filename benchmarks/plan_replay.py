@@ -1015,6 +1015,8 @@ class _Weights:
 
     def _early(self, send: _Send) -> bool:
         """Return whether a group averages by itself, before the ground has heard all groups."""
+        if not self.flight.workload.on_board:
+            return False
         return bool(send.row["kind"] == Kind.UPDATE and send.row["start_s"] < self._first_up_s - _TINY_S)
 
     def done(self, satellite: int) -> bool:

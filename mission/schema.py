@@ -795,10 +795,11 @@ class Training(Table):
         description="over the split: head, lora; as baselines: onboard-… by satellites that hold the whole model, "
         "downlink on the ground with all images",
     )
-    labels: Literal["on-board", "ground"] = Field(
+    labels: Literal["on-board", "ground", "uplinked"] = Field(
         "on-board",
-        description="lora, head: labels stay on board, or cross with the features, once; then the ground trains alone, "
-        "keeps all features, and sends the head up at the end",
+        description="on-board: they are there from the start; uplinked: they are made on the ground and go up before "
+        "round 1 (all modes but downlink); ground (lora, head): they cross with the features, once; then the ground "
+        "trains alone, keeps all features, and sends the head up at the end",
     )
     adapted_blocks: int = Field(
         0,
@@ -957,6 +958,10 @@ class Training(Table):
                         f'{key}: found {value} with labels = "ground"; allowed {allowed}, as the ground trains one '
                         "model and nothing is averaged"
                     )
+        if self.labels == "uplinked" and self.mode == "downlink":
+            raise ValueError(
+                'labels: found "uplinked" in mode downlink, where nobody trains on board; allowed "on-board"'
+            )
         if self.head == "shared" and not self.shares_adapter:
             raise ValueError(
                 f'head: found "shared" in mode {self.mode} with adapter = "{self.adapter}" and labels = '
@@ -1041,11 +1046,17 @@ class Strategy(Table):
         description="planes_per_round: a plane that started so many rounds ago is waited for; 0 waits for none",
     )
 
-    averaging: Literal["rounds", "buffered-satellites", "buffered-planes", "slots"] = Field(
+    averaging: Literal["rounds", "buffered-satellites", "buffered-planes", "slots", "plane-rounds"] = Field(
         "rounds",
-        description="when the ground averages: once a round; of every buffer_updates that satellites, or planes, "
-        "deliver in their own time (FedBuff); or in slots chosen by predicted contacts (FedSpace). In the latter "
-        "three, training.rounds counts averages",
+        description="when satellites average: all once a round; of every buffer_updates that satellites, or planes, "
+        "deliver in their own time (FedBuff); or in slots chosen by predicted contacts (FedSpace): in these three, "
+        "training.rounds counts averages; or planes by themselves, and all after every plane_rounds (AutoFLSat)",
+    )
+    plane_rounds: int = Field(
+        10,
+        ge=1,
+        le=1_000,
+        description="averaging = plane-rounds: rounds of a plane between two averages over all",
     )
     buffer_updates: int = Field(10, ge=1, description="averaging: updates that make an average")
 
@@ -1263,12 +1274,26 @@ class Scenario(Table):
                 f"strategy.averaging: found {strategy.averaging} in mode {self.training.mode}, allowed in the modes "
                 "onboard-full, onboard-lora and onboard-head, which ask nothing of the ground between averages"
             )
-        for key, needed in (("planes_per_round", 0), ("inter_orbit", "none"), ("planner", "ours")):
+        ours: list[tuple[str, int | str]] = [("planes_per_round", 0), ("planner", "ours")]
+        if strategy.averaging == "plane-rounds":
+            self._require_plain_averages()
+        else:
+            ours.append(("inter_orbit", "none"))
+        for key, needed in ours:
             if (value := getattr(strategy, key)) != needed:
                 raise ValueError(
                     f"strategy.{key}: found {value} with averaging = {strategy.averaging}, allowed: {needed}"
                 )
         return self
+
+    def _require_plain_averages(self) -> None:
+        """Raise ``ValueError`` for what makes something else of an average than planes by themselves can."""
+        for key, needed in (("server_optimizer", "fedavg"), ("target_accuracy", 0.0)):
+            if (value := getattr(self.training, key)) != needed:
+                raise ValueError(
+                    f"training.{key}: found {value} with averaging = plane-rounds, whose planes average without the "
+                    f"ground; allowed: {needed}"
+                )
 
     @model_validator(mode="after")
     def _takes_given_contacts_as_they_are(self) -> Scenario:

@@ -39,7 +39,7 @@ from strategies.analysis.summary import summary_lines
 
 _MOST_WINDOWS = 2_000
 _MOST_VIEWS = 24  # a longer list is not read
-_TOTALS = {  # of all rounds and, where it was flown, the enrolment
+_TOTALS = {  # of all rounds and, where it was flown, what came before
     "downlink_bytes": "planned down",
     "uplink_bytes": "planned up",
     "split_up_bytes": "sent over the split",
@@ -370,6 +370,12 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
         facts["enrolment"] = (
             f"{spoken_time(enrolment['end_s'] - enrolment['start_s'])} before round 1, "
             f"{spoken_bytes(enrolment['downlink_bytes'])} down{where}"
+        )
+    if labels := run.get("labels"):
+        where = "" if labels["flown"] else ", planned; there before the launch"
+        facts["labels"] = (
+            f"{spoken_time(labels['end_s'] - labels['start_s'])} before round 1, "
+            f"{spoken_bytes(labels['uplink_bytes'])} up{where}"
         )
     for column, name in _TOTALS.items():
         total = run_total(run, rounds, column)

@@ -33,18 +33,20 @@ def story(
 
 
 def link_totals(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, int]:
-    """Return planned bytes of a run by column: those of its rounds and, where it was flown, of its enrolment."""
+    """Return planned bytes of a run by column: those of its rounds and, where it was flown, of what came before."""
     return {column: run_total(run, rounds, column) or 0 for column in _LINKS}
 
 
 def run_total(run: Mapping[str, Any], rounds: pa.Table, column: str) -> int | None:
-    """Return what all rounds and, where it was flown, the enrolment have in a column; None where nothing is recorded.
+    """Return what all rounds and, where it was flown, what came before have in a column; None without rounds.
 
-    An emulation enrols before the launch, over no link of the mission.
+    An emulation enrols before the launch, over no link of the mission, and has its labels by then.
     """
     of_rounds = pc.sum(rounds[column]).as_py()
-    enrolment = run.get("enrolment", {})
-    return None if of_rounds is None else of_rounds + enrolment.get(column, 0) * enrolment.get("flown", True)
+    if of_rounds is None:
+        return None
+    before = (run.get("enrolment", {}), run.get("labels", {}))
+    return of_rounds + sum(part.get(column, 0) * part.get("flown", True) for part in before)
 
 
 def _reached(run: Mapping[str, Any]) -> str:

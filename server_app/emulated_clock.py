@@ -31,6 +31,7 @@ _ON_TIME_S = 5.0  # a round that ends no later than this keeps the timetable
 
 _MESSAGE_S = 0.005  # of a core, that a message takes at each end of a link
 _ENDS = 2
+_SAME_S = 1e-6
 _SHARE = 0.05  # of a round that this may take
 _SLOWEST = 0.01
 
@@ -51,6 +52,7 @@ class EmulatedClock(VirtualClock):
     Attributes:
         pointed: Pairs whose antennas or lasers are on each other when the next round starts, as in
             :class:`strategies.problem.round_state.RoundState`.
+        contact_plan: What may carry data from now on.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class EmulatedClock(VirtualClock):
         super().__init__(epoch)
         self.pointed: frozenset[tuple[int, int]] = frozenset()
         self._relay = relay
-        self._contact_plan = contact_plan
+        self.contact_plan = contact_plan
         self._resources = resources
 
     def start_round(self, plan: Plan) -> None:
@@ -73,10 +75,10 @@ class EmulatedClock(VirtualClock):
         Raises:
             relay.client.message_link.LinkError: The ground's relay does not answer.
         """
-        network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self.pointed)
+        network = round_network(plan, self.contact_plan, self._resources, self._relay.node, self.pointed)
         self.pointed = plan.pointed
         self.departed_s = max(plan.start_s, self._measured_s())
-        pace = pace_of(plan, len(self._contact_plan.satellites) + 1)
+        pace = pace_of(plan, len(self.contact_plan.satellites) + 1)
         log.info("round: mission time runs at %.3g of the wall's pace", pace)
         control.start_round(self._relay.address, self._relay.node, network, plan.start_s, pace=pace)
 
@@ -100,7 +102,7 @@ class EmulatedClock(VirtualClock):
         ground = self._relay.node
         for transfer_record in control.transfer_records(self._relay.address, ground, run, number):
             yield self._row(transfer_record, ground, "uplink" if transfer_record.sent else "downlink")
-        plane = {node.name: node.plane for node in self._contact_plan.nodes if node.kind == "satellite"}
+        plane = {node.name: node.plane for node in self.contact_plan.nodes if node.kind == "satellite"}
         for name in plane:
             try:
                 address, identity = self._relay.peers[name], self._relay.identity
@@ -217,4 +219,8 @@ def _ready_s(activity: np.void, setup_s: float, plan: Plan, pointed: frozenset[t
     start_s = float(activity["start_s"])
     pair = int(activity["node"]), int(activity["peer"])
     stays = start_s <= plan.start_s and (pair in pointed or pair[::-1] in pointed)
-    return start_s if stays else start_s + setup_s
+    # In a round that was planned anew on the way, pairs that have stayed on each other carry data at once.
+    rows = plan.activities[plan.activities["bytes"] > 0]
+    of_pair = np.isin(rows["node"], pair) & np.isin(rows["peer"], pair)
+    soon = of_pair & (rows["start_s"] >= start_s) & (rows["start_s"] < start_s + setup_s - _SAME_S)
+    return start_s if stays or soon.any() else start_s + setup_s

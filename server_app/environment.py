@@ -25,6 +25,7 @@ from server_app.planning.round_planner import resources_of
 from server_app.planning.workloads import kept_row_bytes
 from server_app.run import ServerRun
 from strategies.problem.plan import Plan
+from strategies.uncertainty.outages import Outages
 
 
 class Environment(ABC):
@@ -61,6 +62,10 @@ class Environment(ABC):
     @abstractmethod
     def begin_rounds(self, pointed: frozenset[tuple[int, int]]) -> None:
         """Start with these pairs of antennas and lasers on each other, as in a plan's ``pointed``."""
+
+    @abstractmethod
+    def fly_through(self, outages: Outages) -> None:
+        """From now on nothing crosses what is out."""
 
     @abstractmethod
     def start_round(self, plan: Plan) -> None:
@@ -111,6 +116,9 @@ class Simulation(Environment):
     def begin_rounds(self, pointed: frozenset[tuple[int, int]]) -> None:
         """Nothing to do: the planner carries it from round to round."""
 
+    def fly_through(self, outages: Outages) -> None:
+        """Nothing to do: plans go round them."""
+
     def start_round(self, plan: Plan) -> None:
         """Nothing to do: the clock jumps to the end of the plan."""
 
@@ -160,6 +168,10 @@ class Emulation(Environment):
     def begin_rounds(self, pointed: frozenset[tuple[int, int]]) -> None:
         """See :class:`Environment`."""
         self._clock.pointed = pointed
+
+    def fly_through(self, outages: Outages) -> None:
+        """See :class:`Environment`."""
+        self._clock.contact_plan = outages.open_contacts(self._mission.contact_plan)
 
     def start_round(self, plan: Plan) -> None:
         """See :class:`Environment`."""

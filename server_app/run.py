@@ -20,7 +20,7 @@ from mission.text.first_cause import cause_of
 from relay.node.settings import LocalRelay, local_relay
 from server_app.checkpoint import Checkpoint, newest
 from server_app.planning.imaging import require_trainable
-from server_app.planning.uncertainty import drawn_outages_of, require_flyable
+from server_app.planning.uncertainty import require_flyable
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +99,6 @@ def recorded_run(context: Context) -> Iterator[ServerRun]:
 
 def require_emulable(scenario: Scenario) -> None:
     """Raise ScenarioError for what only a simulation can do."""
-    if drawn_outages_of(scenario).happens:
-        raise ScenarioError(
-            "uncertainty: found outages; an emulation follows its plan, which is not made anew on the way, allowed: "
-            "station_outage = 0 and isl_outage = 0, and stations without blocked"
-        )
     if scenario.training.labels == "ground":
         raise ScenarioError(
             'training.labels: found "ground"; an emulation moves the tensors of the split, allowed: "on-board"'

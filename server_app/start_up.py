@@ -17,13 +17,14 @@ from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
 from server_app.planning.arriving_planner import ArrivingPlanner
-from server_app.planning.mission_planner import MissionPlanner
+from server_app.planning.mission_planner import MissionPlanner, PlaneRoundsPlanner
 from server_app.planning.round_planner import RoundPlanner, framing_of
 from server_app.planning.uncertainty import drawn_outages_of
-from server_app.results.rounds import enrolment_facts
+from server_app.results.rounds import before_round_1_facts, enrolment_facts
 from server_app.run import ServerRun
 from splitmodel.imagery.statistics import BandStatistics, merge
 from strategies.asynchronous.buffered_strategy import BufferedStrategy
+from strategies.asynchronous.plane_rounds_strategy import PlaneRoundsStrategy
 from strategies.enrolment import EnrolledClients, band_statistics, enrol
 from strategies.federated import SplitFederatedStrategy
 
@@ -67,7 +68,7 @@ def plan_mission(
     """Return the planner of the rounds, and the mission time at which the first one starts.
 
     Raises:
-        strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
+        strategies.problem.network.PlanningError: A satellite is not enrolled, or has no labels, before the horizon.
     """
     record, scenario, samples = run.record, run.scenario, list(clients.samples.values())
     planner = _planner_of(scenario)(
@@ -82,17 +83,23 @@ def plan_mission(
         # An emulation enrols before launch; its rounds come when they would with the enrolment in orbit.
         enrolment = planner.enrolment(start_s=0.0)
         record.add_activities({"round": 0, **row} for row in enrolment.to_rows())
-        sent = ground.enrolment.enrolment_bytes
-        record.note(enrolment=enrolment_facts(enrolment, sent, flown=environment.flies_enrolment))
+        sent, flown = ground.enrolment.enrolment_bytes, environment.flies_enrolment
+        record.note(enrolment=enrolment_facts(enrolment, sent, flown=flown))
         start_s = enrolment.end_s
+        if (labels := planner.labels(start_s)) is not None:
+            record.add_activities({"round": 0, **row} for row in labels.to_rows())
+            record.note(labels=before_round_1_facts(labels, flown=flown))
+            start_s = labels.end_s
     else:
         started = {name: late.started for name, late in checkpoint.pending_updates.items()}
         planner.resume(checkpoint.carry_over, started)
         if isinstance(planner, ArrivingPlanner):
             planner.taken[:] = checkpoint.taken
         start_s = checkpoint.mission_time_s
-    if (outages := drawn_outages_of(scenario)).happens:
-        planner.fly_through(outages)
+    if (model := drawn_outages_of(scenario)).happens:
+        outages = model.draw(mission.contact_plan, 0)
+        planner.fly_through(outages, model.notice_s)
+        environment.fly_through(outages)
     environment.begin_rounds(planner.carry_over.pointed)
     warnings = advice(scenario, mission.costs, samples, framing_of(mission.contact_plan))
     for line in warnings:
@@ -101,15 +108,19 @@ def plan_mission(
     return planner, start_s
 
 
-def _planner_of(scenario: Scenario) -> type[RoundPlanner | MissionPlanner | ArrivingPlanner]:
+def _planner_of(scenario: Scenario) -> type[RoundPlanner]:
     """Return who plans a scenario: its rounds, on all images or those on board, or a mission without rounds."""
+    if scenario.strategy.averaging == "plane-rounds":
+        return PlaneRoundsPlanner
     if scenario.strategy.averaging != "rounds":
         return MissionPlanner
     return ArrivingPlanner if scenario.imaging.enabled else RoundPlanner
 
 
 def flower_strategy(scenario: Scenario) -> type[SplitFederatedStrategy]:
-    """Return the Flower strategy of a scenario: with rounds, or one that averages what has come."""
+    """Return the Flower strategy of a scenario: rounds, of planes or of all, or averages of what has come."""
+    if scenario.strategy.averaging == "plane-rounds":
+        return PlaneRoundsStrategy
     return SplitFederatedStrategy if scenario.strategy.averaging == "rounds" else BufferedStrategy
 
 

@@ -234,7 +234,11 @@ def cases_of(
         enrolment=workloads.enrolment(),
         kept=kept,
     )
-    return (*cases, *published_cases(rounds_of)) if schedules else cases
+    cases += published_cases(rounds_of) if schedules else ()
+    labels = workloads.labels()
+    return tuple(
+        case if case.one_round.central else dataclasses.replace(case, labels=labels) for case in cases
+    )
 
 
 def _with_room(scenario: Scenario) -> Scenario:

@@ -347,16 +347,10 @@ class SplitFederatedStrategy(Strategy):
         trained = [
             name for name in self._clients.nodes if self._pending_updates[name].started == server_round
         ]
-        metrics: dict[str, int | float | list[int] | list[float]] = {
-            key: float(
-                np.average(
-                    [self._pending_updates[name].report[key] for name in trained],
-                    weights=[self._round.samples[name] for name in trained],
-                )
-            )
-            for key in ("train-loss", "train-accuracy")
-        }
-        return ArrayRecord({key: Array(array) for key, array in mean.items()}), MetricRecord(metrics)
+        reports = {name: self._pending_updates[name].report for name in trained}
+        return ArrayRecord({key: Array(array) for key, array in mean.items()}), mean_metrics(
+            reports, self._round.samples
+        )
 
     def _delivering(self, plan: Plan) -> list[str]:
         """Return the satellites whose weights are delivered in a round, in the order of the enrolled clients."""
@@ -445,6 +439,20 @@ class SplitFederatedStrategy(Strategy):
     def _push(grid: Grid, messages: Sequence[Message]) -> dict[str, Message]:
         """Send messages; each by the id that its reply will name (the source of an error reply may be another)."""
         return dict(zip(grid.push_messages(messages), messages, strict=True))
+
+
+def mean_metrics(reports: Mapping[str, Mapping[str, Any]], images: Mapping[str, int]) -> MetricRecord:
+    """Return the mean loss and accuracy of what satellites report, by numbers of images; empty without reports."""
+    metrics: dict[str, int | float | list[int] | list[float]] = {
+        key: float(
+            np.average(
+                [report[key] for report in reports.values()], weights=[images[name] for name in reports]
+            )
+        )
+        for key in ("train-loss", "train-accuracy")
+        if reports
+    }
+    return MetricRecord(metrics)
 
 
 def _in_words(metrics: MetricRecord) -> str:

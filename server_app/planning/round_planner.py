@@ -29,7 +29,7 @@ from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
 from strategies.uncertainty.flight import fly
 from strategies.uncertainty.flown_plan import flown_plan
-from strategies.uncertainty.outages import OutageModel, Outages
+from strategies.uncertainty.outages import Outages
 
 _FLOPS_PER_TFLOPS = 1e12
 _J_PER_WH = 3600.0
@@ -90,9 +90,9 @@ class RoundPlanner:
         unsigned = dataclasses.replace(self._workloads, framing=Framing())
         self._aggregate_bytes = unsigned.of_round(self._variant).aggregate_bytes
 
-    def fly_through(self, model: OutageModel) -> None:
-        """Fly the rounds from now on through the first draw of outages, planned anew whenever one interrupts them."""
-        self._outages, self._notice_s = model.draw(self._contact_plan, 0), model.notice_s
+    def fly_through(self, outages: Outages, notice_s: float) -> None:
+        """Fly the rounds from now on through outages, planned anew so much later whenever one interrupts them."""
+        self._outages, self._notice_s = outages, notice_s
 
     def enrolment(self, start_s: float) -> Plan:
         """The plan of what comes before round 1, see :meth:`.workloads.MissionWorkloads.enrolment`.
@@ -100,7 +100,19 @@ class RoundPlanner:
         Raises:
             strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
         """
-        problem = self._problem(self._workloads.enrolment(), start_s)
+        return self._before_round_1(self._workloads.enrolment(), start_s)
+
+    def labels(self, start_s: float) -> Plan | None:
+        """The plan by which labels go up before round 1, see :meth:`.workloads.MissionWorkloads.labels`.
+
+        Raises:
+            strategies.problem.network.PlanningError: A satellite cannot have its labels before the horizon.
+        """
+        workload = self._workloads.labels()
+        return None if workload is None else self._before_round_1(workload, start_s)
+
+    def _before_round_1(self, workload: Workload, start_s: float) -> Plan:
+        problem = self._problem(workload, start_s)
         plan = checked_plan(dataclasses.replace(problem, storage=None), self._strategy_config)
         self.carry_over = RoundState(pointed=plan.pointed)
         return plan

@@ -319,7 +319,7 @@ def split_bytes(
     features_shape: tuple[int, int],
     state_shape: tuple[int, ...],
     head_table: tuple[int, ...],
-    target: Target,
+    target: Target | None,
     framing: Framing,
 ) -> CrossingBytes:
     """The bytes of a round of the split.
@@ -331,7 +331,7 @@ def split_bytes(
         features_shape: Tokens and hidden size of an image's features.
         state_shape: Of what comes back of an image.
         head_table: Shape of a head that crosses, empty where none does.
-        target: What an image is labelled with, where it crosses.
+        target: What an image is labelled with; ``None`` where the ground has the labels.
         framing: What messages are sent in.
     """
     codec, training = scenario.crossings, scenario.training
@@ -360,7 +360,10 @@ def split_bytes(
     features += of(
         MessageKind.SAMPLES, traffic.named, traffic.name_messages, (FEATURE_NAME_BYTES + 1,), "raw"
     )
+    if mode == "features" and target is None:
+        return CrossingBytes(features, 0.0, gradients=0.0)
     if mode == "features":
+        assert target is not None
         sizes = (max(1, round(traffic.features / max(1, traffic.feature_messages))),)
         labels = framing.header_bytes(
             MessageKind.LABELS, (*sizes, *target.shape), "raw", up, dtype=target.dtype

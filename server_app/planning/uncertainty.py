@@ -34,7 +34,7 @@ def require_flyable(scenario: Scenario) -> None:
         return
     for key, value, allowed in (
         ("training.mode", training.mode, ("head", "lora")),
-        ("training.labels", training.labels, ("on-board",)),
+        ("training.labels", training.labels, ("on-board", "uplinked")),
         ("strategy.averaging", strategy.averaging, ("rounds",)),
         ("strategy.planes_per_round", strategy.planes_per_round, (0,)),
     ):

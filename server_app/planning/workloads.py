@@ -27,6 +27,7 @@ from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, Workload
 
 _BYTES_PER_GB = 1e9
+_LABELS_BYTES = 65_536  # of a message of labels, about
 _ROWS_TOGETHER = 32  # in a pass, of satellites with an adapter each: with more there is nothing left to gain
 _VALUE_BYTES, _SUM_BYTES = 4, 8  # of a weight, and of a weight in a sum that satellites form
 
@@ -156,6 +157,34 @@ class MissionWorkloads:
             update_bytes=0.0 if training.mode == "downlink" else update,
         )
 
+    def labels(self) -> Workload | None:
+        """Return how labels that are made on the ground go up before round 1, in messages of some 64 KiB.
+
+        It is a round in which nothing but an answer crosses: the labels of a satellite's images. None where labels are
+        on board from the start, or stay on the ground.
+        """
+        if self.scenario.training.labels != "uplinked":
+            return None
+        target = _target(self.costs)
+        size = max(1, min(max(self.samples), _LABELS_BYTES // max(target.bytes, 1)))
+        header = self.framing.header_bytes(
+            MessageKind.LABELS,
+            (size, *target.shape),
+            "raw",
+            {"attempt": 0, "of": 1},
+            dtype=target.dtype,
+            down=False,
+        )
+        messages = sum(-(-count // size) for count in self.samples)
+        nothing = ModelSizes(
+            tokens=1, hidden=1, embedding_flops=0.0, backbone_flops=0.0, head_flops=0.0, head_bytes=0.0
+        )
+        return dataclasses.replace(
+            Workload.from_profile(Mode.HEAD, self.samples, nothing, TrainingSchedule(micro_batch=size)),
+            c1_bytes=0.0,
+            c2_bytes=target.bytes + header * messages / sum(self.samples),
+        )
+
     def sent_images(
         self, mode: Mode, taken: Sequence[Sequence[ImageRange]] | None = None
     ) -> SentImages | None:
@@ -231,7 +260,8 @@ class MissionWorkloads:
         costs, images, mode = self.costs, sum(self.samples), workload.mode
         shapes = (costs.tokens, costs.hidden), costs.state_shape
         head_table = costs.table_shape if mode is Mode.LORA and self.scenario.training.shares_head else ()
-        sent = split_bytes(traffic, self.scenario, mode, *shapes, head_table, _target(costs), self.framing)
+        target = None if self.scenario.training.labels == "uplinked" else _target(costs)
+        sent = split_bytes(traffic, self.scenario, mode, *shapes, head_table, target, self.framing)
         crossing = traffic.features / images
         if mode is Mode.FEATURES:
             # A frozen backbone sees each image under each view once.
@@ -288,6 +318,8 @@ class MissionWorkloads:
         shape = (size, round(image))
         pixels = self.framing.header_bytes(MessageKind.IMAGES, shape, "raw", attributes, dtype="uint8")
         target = _target(self.costs)
+        if self.scenario.training.labels == "uplinked":  # the ground has them
+            return image + pixels / size
         labels = self.framing.header_bytes(
             MessageKind.LABELS, (size, *target.shape), "raw", attributes, dtype=target.dtype
         )

@@ -105,10 +105,12 @@ def enrolment_facts(plan: Plan, sent_bytes: tuple[int, int], *, flown: bool) -> 
         flown: Whether it takes place over the planned links, rather than before launch.
     """
     return {
-        "start_s": plan.start_s,
-        "end_s": plan.end_s,
-        **link_bytes(plan),
+        **before_round_1_facts(plan, flown=flown),
         "split_up_bytes": sent_bytes[0],
         "split_down_bytes": sent_bytes[1],
-        "flown": flown,
     }
+
+
+def before_round_1_facts(plan: Plan, *, flown: bool) -> dict[str, Any]:
+    """Return when something before round 1 begins and ends and what it moves, for ``run.json``."""
+    return {"start_s": plan.start_s, "end_s": plan.end_s, **link_bytes(plan), "flown": flown}

@@ -174,7 +174,9 @@ class RunRecorder:
         scenario, mission, base = self.run.scenario, self.mission, self.mission.base
         name = base if isinstance(base, str) else base.name
         stayed = scenario.training.mode != "downlink"
-        labels = ", labels on the ground" if scenario.training.labels == "ground" else ""
+        labels = {"ground": ", labels on the ground", "uplinked": ", labels from the ground"}.get(
+            scenario.training.labels, ""
+        )
         imagery = (
             "Fine-tuned on synthetic scenes (procedural, not satellite images)."
             if scenario.data.source.startswith("synthetic")

@@ -44,6 +44,7 @@ class Case:
         workloads: Of each round, in their order; the mission has as many rounds.
         strategy_config: Its communication strategies.
         enrolment: What comes before round 1, where anything does.
+        labels: How labels that are made on the ground go up after it, where they do.
         single: The round that stands for the case where only one is compared; the first by default.
         asynchronous: How the mission is run without rounds, where it is; it ends after as many updates of each member,
             in the mean, as there are workloads, each of which is the first of them.
@@ -57,6 +58,7 @@ class Case:
     workloads: tuple[Workload, ...]
     strategy_config: StrategyConfig
     enrolment: Workload | None = None
+    labels: Workload | None = None
     single: Workload | None = None
     asynchronous: AsyncSchedule | None = None
     plane_rounds: int = 0
@@ -108,7 +110,7 @@ class MissionTotals:
         name: Of the case.
         start_s: Mission time at which it starts.
         end_s: When the last round has ended.
-        rounds: How many rounds it has, the enrolment not counted.
+        rounds: How many rounds it has, what comes before them not counted.
         planned: Rounds that were planned; the others were interpolated between them.
         down_bytes: From satellites to stations, weights included.
         up_bytes: From stations to satellites.
@@ -205,22 +207,24 @@ def plan_mission(
     Raises:
         strategies.problem.network.PlanningError: A round does not end within the contact plan.
     """
-    if case.asynchronous is not None:
-        return _asynchronous_totals(world, case, start_s)
     rates = world.rates
     link_rates = LinkRates(world.contact_plan)
     state = RoundState()
     now_s = start_s
 
-    def figures_of(workload: Workload) -> PlanFigures:
+    def figures_of(workload: Workload, *, is_round: bool = True) -> PlanFigures:
         nonlocal state
         problem = world.problem(workload, now_s, state)
-        plan = _planned(problem, case)
+        plan = _planned(problem, case) if is_round else checked_plan(problem, case.strategy_config)
         state = RoundState(pointed=plan.pointed)
         return plan_figures(plan, link_rates, rates)
 
-    enrolment = [figures_of(case.enrolment)] if case.enrolment else []
-    now_s += sum(round_figures.length_s for round_figures in enrolment)
+    before: list[PlanFigures] = []
+    for workload in filter(None, (case.enrolment, case.labels)):
+        before.append(figures_of(workload, is_round=False))
+        now_s += before[-1].length_s
+    if case.asynchronous is not None:
+        return _asynchronous_totals(world, case, start_s, before)
     chosen = rounds_to_plan(case.workloads, most_planned)
     known: dict[int, PlanFigures] = {}
     for number, following in itertools.zip_longest(chosen, chosen[1:], fillvalue=None):
@@ -231,11 +235,11 @@ def plan_mission(
         if following is not None and following > number + 1:
             state = RoundState(pointed=state.pointed)
     figures = [_of_round(number, case.workloads, known) for number in range(case.rounds)]
-    lengths_s = np.array([round_figures.length_s for round_figures in [*enrolment, *figures]])
+    lengths_s = np.array([round_figures.length_s for round_figures in [*before, *figures]])
     ends_s = start_s + np.cumsum(lengths_s)
-    every = [*enrolment, *figures]
+    every = [*before, *figures]
     return _totals(
-        world, case, start_s, every, planned=len(known), round_ends_s=ends_s[len(enrolment) :].tolist()
+        world, case, start_s, every, planned=len(known), round_ends_s=ends_s[len(before) :].tolist()
     )
 
 
@@ -253,7 +257,7 @@ def plan_one_round(world: World, case: Case, start_s: float) -> Plan:
 def _planned(problem: PlanningProblem, case: Case) -> Plan:
     """The checked plan of a round of a case."""
     if case.plane_rounds:
-        return plan_plane_rounds(problem, case.strategy_config, case.plane_rounds)
+        return plan_plane_rounds(problem, case.strategy_config, [problem.workload] * case.plane_rounds).plan
     return checked_plan(problem, case.strategy_config)
 
 
@@ -274,13 +278,15 @@ def asynchronous_mission(
     return checked_mission(problem, case.asynchronous, goal)
 
 
-def _asynchronous_totals(world: World, case: Case, start_s: float) -> MissionTotals:
+def _asynchronous_totals(
+    world: World, case: Case, start_s: float, before: Sequence[PlanFigures]
+) -> MissionTotals:
     """The totals of a mission without rounds; a round has ended when as many updates are averaged."""
-    mission = asynchronous_mission(world, case, start_s)
+    mission = asynchronous_mission(world, case, start_s + sum(part.length_s for part in before))
     figures = plan_figures(mission.plan, LinkRates(world.contact_plan), world.rates)
     ends_s = [mission.reached_s((number + 1) * len(mission.members)) for number in range(case.rounds)]
     ends_s[-1] = mission.plan.end_s
-    return _totals(world, case, start_s, [figures], planned=case.rounds, round_ends_s=ends_s)
+    return _totals(world, case, start_s, [*before, figures], planned=case.rounds, round_ends_s=ends_s)
 
 
 def _totals(

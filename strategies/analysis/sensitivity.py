@@ -374,6 +374,7 @@ def _with_workloads(case: Case, change: Callable[[Workload], Workload]) -> Case:
         case,
         workloads=tuple(map(change, case.workloads)),
         enrolment=None if case.enrolment is None else change(case.enrolment),
+        labels=None if case.labels is None else change(case.labels),
         single=None if case.single is None else change(case.single),
     )
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mission.client_update import average, client_update
 from strategies.aggregation.averages import staleness_weight
 from strategies.aggregation.client_updates import Averaging, ClientUpdate
-from strategies.federated import Planner, RoundOutcome, SplitFederatedStrategy
+from strategies.federated import Planner, RoundOutcome, SplitFederatedStrategy, mean_metrics
 from strategies.problem.plan import Plan
 
 _IDLE = {"steps": 0, "bytes-up": 0, "bytes-down": 0}
@@ -72,17 +72,9 @@ class BufferedStrategy(SplitFederatedStrategy):
         self._counted = [(name, update) for name, update in every if (name, update.started) in due]
         self._pending_updates = {name: update for name, update in every if (name, update.started) not in due}
         mean = buffered_mean(self._averaging, sent, self._counted, server_round)
-        metrics: dict[str, int | float | list[int] | list[float]] = {
-            key: float(
-                np.average(
-                    [report[key] for report in self._reports.values()],
-                    weights=[self._clients.samples[name] for name in self._reports],
-                )
-            )
-            for key in ("train-loss", "train-accuracy")
-            if self._reports
-        }
-        return ArrayRecord({key: Array(array) for key, array in mean.items()}), MetricRecord(metrics)
+        return ArrayRecord({key: Array(array) for key, array in mean.items()}), mean_metrics(
+            self._reports, self._clients.samples
+        )
 
     def _close(self, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord, RoundOutcome]:
         number, plan = self._round.number, self._round.plan

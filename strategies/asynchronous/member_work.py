@@ -83,10 +83,10 @@ class MemberWork:
         """
         if len(satellites) == 1:
             return activities(0), {satellites[0]: from_s}
-        journey = broadcast(self._routes, root, set(satellites), from_s, self._bits)
+        journey = broadcast(self._routes, {root: from_s}, set(satellites), self._bits)
         if journey is None:
             raise NoRouteError(f"{self._name(root)}: an average does not reach all of its plane in time")
-        arrival_s, _ = self._routes.journeys(root, from_s, self._bits)
+        arrival_s, _ = self._routes.journeys({root: from_s}, self._bits)
         return self._sends(journey, Kind.UPDATE), {node: arrival_s[node] for node in satellites}
 
     def _sends(self, journey: Journey, kind: Kind) -> np.ndarray:

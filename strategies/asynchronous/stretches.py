@@ -11,13 +11,15 @@ from strategies.problem.plan import Plan
 
 
 def stretch(mission: AsyncMission, number: int) -> Plan:
-    """Return the plan of the time in which average ``number`` is made, from 1; the last one goes up to all, too.
-
-    Of an activity that lasts longer, the part that an even pace does in this time.
-    """
+    """Return the plan of the time in which average ``number`` is made, from 1; the last one goes up to all, too."""
     plan, made_s = mission.plan, mission.averaged_s
     from_s = float(made_s[number - 2]) if number > 1 else plan.start_s
     to_s = float(made_s[number - 1]) if number < len(made_s) else plan.end_s
+    return part_of(plan, from_s, to_s)
+
+
+def part_of(plan: Plan, from_s: float, to_s: float) -> Plan:
+    """Return what happens of a plan between two times, at an even pace; no bound."""
     rows = plan.activities[(plan.activities["start_s"] < to_s) & (plan.activities["end_s"] > from_s)].copy()
     length_s = np.maximum(rows["end_s"] - rows["start_s"], 1e-9)
     rows["start_s"], rows["end_s"] = np.maximum(rows["start_s"], from_s), np.minimum(rows["end_s"], to_s)

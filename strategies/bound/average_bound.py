@@ -112,11 +112,15 @@ class AverageBound:
         horizon_s = self.problem.contact_plan.horizon_s
         windows = held_from(self.network.windows, from_s)
         links = self.network.links[self.network.links["end_s"] > from_s]
-        counted = np.asarray(self.workload.samples) > 0
-        network = LinkNetwork(windows, links, satellites=len(counted), beams=self.network.beams)
+        average = self.problem.state.average
+        waiting = np.zeros(len(self.workload.samples), bool)
+        waiting[average.waiting(self.workload.samples)] = True
+        network = LinkNetwork(windows, links, satellites=len(waiting), beams=self.network.beams)
 
         def spread(until_s: float) -> float:
             reach = network.by(until_s)
+            # A satellite that has the average already may pass it on to all that links join with it.
+            counted = waiting & ~np.isin(reach.group, reach.group[list(average.received)])
             with np.errstate(divide="ignore", invalid="ignore"):
                 sent_s = bits / reach.joint_bps("up")
                 begun_s = np.maximum(reach.first_data_s("up"), from_s) + sent_s
@@ -124,7 +128,7 @@ class AverageBound:
             if (there_s[counted] > until_s).any():
                 return 0.0
             involved = np.bincount(reach.group, counted, minlength=reach.groups) > 0
-            return 1.0 if involved.sum() == 1 else self._carried(reach, involved, "up", bits, from_s)
+            return 1.0 if involved.sum() < 2 else self._carried(reach, involved, "up", bits, from_s)
 
         found_s = earliest_s(spread, min(from_s, self.start_s), from_s, horizon_s)
         if found_s is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 PRECISION = 1e-3  # of the length that is looked for
 _FIRST_S = 30.0
+_LEAST_S = 1e-6
 _ASIDE = 0.45  # so far from where the slope leads, in precisions: once on either side, and the search is over
 
 
@@ -27,7 +28,7 @@ def earliest_s(
     and in the middle of what is left if that did not suffice either.
     """
     length_s = max(low_s - start_s, 0.0)
-    high_s = min(start_s + length_s * (1.0 + precision) + 1e-6, horizon_s)
+    high_s = min(start_s + length_s * (1.0 + precision) + _LEAST_S, horizon_s)
     before: tuple[float, float] | None = None  # time and part of the last that did not suffice
     ahead_s: float | None = None  # from there to where the slope leads
     while (part := served(high_s)) < 1.0:
@@ -40,7 +41,7 @@ def earliest_s(
         high_s = min(high_s + min(max(wanted_s, precision * length_s), length_s), horizon_s)
     low_s = before[0] if before else low_s
     slow, above = 0, True  # steps in a row that left more than half
-    while high_s - low_s > precision * (high_s - start_s):
+    while high_s - low_s > max(precision * (high_s - start_s), _LEAST_S):
         width_s = high_s - low_s
         nearby_s = math.sqrt(precision * (high_s - start_s) * width_s)
         between_s = low_s + (min(nearby_s, width_s / 2.0) if above else width_s / 2.0)

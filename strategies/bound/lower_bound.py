@@ -204,7 +204,9 @@ class TrainingBound:
         with np.errstate(divide="ignore", invalid="ignore"):
             sent_s = bits / reach.joint_bps("down")
         leave_s = np.minimum(reach.last_leave_s(bits), reach.until_s - reach.home_s - sent_s)
-        return np.where(self.todo.samples > 0, leave_s, until_s)
+        senders = self.problem.state.average.senders(self.workload.samples)
+        until_s[senders] = leave_s[senders]
+        return until_s
 
     def _in_order(self, until_s: float) -> float:
         """1 where what happens one after the other can be over by then, 0 where it cannot."""

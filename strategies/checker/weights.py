@@ -20,8 +20,9 @@ _SGL = (LinkKind.DOWNLINK, LinkKind.UPLINK)
 class WeightRules:
     """Sums on their way up and the average on its way back.
 
-    In the split every satellite with samples sends ``aggregate_bytes`` once, up a tree whose root sends down; in the
-    on-board modes each group that links join averages first, all at once round a plane or up a tree and back.
+    In the split every satellite with samples sends ``aggregate_bytes`` once, up a tree whose root sends down; what the
+    state of the round has summed, delivered or brought back is not sent again.  In the on-board modes each group that
+    links join averages first, all at once round a plane or up a tree and back.
     """
 
     def __init__(self, judged: JudgedPlan) -> None:
@@ -77,8 +78,12 @@ class WeightRules:
         arrives_s = np.full(n, np.inf)
         np.minimum.at(arrives_s, rows["node"][self.down], self.arrival_s[self.down])
         delivered_s = np.full(n, np.inf)
+        average = self.judged.state.average
         for satellite in range(n):
-            node, steps = satellite, 0
+            if satellite in average.delivered:
+                delivered_s[satellite] = self.judged.plan.start_s
+                continue
+            node, steps = (average.holders[satellite] if average.holders else satellite), 0
             while not np.isfinite(arrives_s[node]) and parent[node] >= 0 and steps <= n:
                 node, steps = int(parent[node]), steps + 1
             delivered_s[satellite] = arrives_s[node]
@@ -99,6 +104,7 @@ class WeightRules:
         """Return the time at which each satellite has the average; infinite if it does not arrive."""
         rows = self.judged.rows
         received_s = np.full(self.judged.satellites, np.inf)
+        received_s[list(self.judged.state.average.received)] = self.judged.plan.start_s
         np.minimum.at(received_s, rows["peer"][self.up], self.arrival_s[self.up])
         inner = self.outward
         if self.judged.workload.on_board and len(self.down):
@@ -151,8 +157,7 @@ class WeightRules:
         for satellite in judged.trainers[~np.isfinite(self.delivered_s[judged.trainers])][:10]:
             yield Violation("average", f"{judged.name(satellite)}: its weights do not get to the ground")
         behind = np.zeros(judged.satellites, bool)
-        for satellite in judged.trainers.tolist():
-            behind[satellite] = True
+        behind[judged.state.average.senders(judged.workload.samples)] = True
         for _ in range(
             judged.satellites
         ):  # whoever passes on the weights of others has something to send, too
@@ -176,6 +181,7 @@ class WeightRules:
         yield from self._bytes(self.update, due)
         has_s = self.received_s
         came = np.bincount(rows["peer"][self.update], minlength=judged.satellites)
+        came[list(judged.state.average.received)] += 1
         for satellite in np.flatnonzero(came[: judged.satellites] > 1)[:10]:
             yield Violation(
                 "average",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
@@ -38,12 +38,29 @@ def booking_of(session: np.void, *, end_s: float) -> Booking:
 
 
 def sessions_of(bookings: Sequence[Booking]) -> np.ndarray:
-    """Return bookings as activities: the satellites that hold each antenna and beam, in both directions."""
+    """Return bookings as activities: the satellites that hold each antenna and beam, in both directions.
+
+    Those that never came to be held are left out.
+    """
+    bookings = [booking for booking in bookings if booking.end_s > booking.start_s]
     return activities(
         len(bookings), kind=Kind.SESSION, link=LinkKind.DOWNLINK,
         node=[booking.satellite for booking in bookings], peer=[booking.station for booking in bookings],
         start_s=[booking.start_s for booking in bookings], end_s=[booking.end_s for booking in bookings],
     )  # fmt: skip
+
+
+def standing_bookings(
+    passes: np.ndarray, pointed: Collection[tuple[int, int]], start_s: float
+) -> list[Booking]:
+    """Return antennas that point at each other at ``start_s`` as bookings of no length, which may go on from there."""
+    seen = np.flatnonzero((passes["start_s"] <= start_s) & (passes["end_s"] > start_s)).tolist()
+    pairs = {index: (int(passes["satellite"][index]), int(passes["station"][index])) for index in seen}
+    return [
+        Booking(*pair, start_s=start_s, data_s=start_s, end_s=start_s, pass_index=index)
+        for index, pair in pairs.items()
+        if pair in pointed or pair[::-1] in pointed
+    ]
 
 
 class Antennas:

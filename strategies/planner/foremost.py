@@ -40,18 +40,21 @@ def weight_sends(journey: Journey, kind: Kind, plane: np.ndarray, size_bytes: fl
     )  # fmt: skip
 
 
-def broadcast(routes: Routes, root: int, targets: set[int], start_s: float, bits: float) -> Journey | None:
-    """From ``root`` to ``targets`` along foremost journeys; None where one is never reached."""
-    arrival_s, came = routes.journeys(root, start_s, bits)
+def broadcast(routes: Routes, ready_s: Mapping[int, float], targets: set[int], bits: float) -> Journey | None:
+    """From the satellites in ``ready_s``, from those times on, to ``targets`` along foremost journeys.
+
+    None where one is never reached.
+    """
+    arrival_s, came = routes.journeys(ready_s, bits)
     if not targets <= arrival_s.keys():
         return None
     sends: dict[int, Send] = {}
     for target in targets:
-        while target != root and target not in sends:
+        while target in came and target not in sends:
             sends[target] = came[target]
             target = came[target].node
     ordered = sorted(sends.values(), key=lambda send: (send.start_s, send.peer))
-    return Journey(ordered, max((arrival_s[target] for target in targets), default=start_s))
+    return Journey(ordered, max((arrival_s[target] for target in targets), default=min(ready_s.values())))
 
 
 def gather(

@@ -204,7 +204,7 @@ class OnboardRound:
             return activities(0), start_s
         if self.over_time:
             bits = self.workload.aggregate_bytes * 8.0
-            journey = broadcast(self.routes, gateway, set(members.tolist()), start_s, bits)
+            journey = broadcast(self.routes, {gateway: start_s}, set(members.tolist()), bits)
             if journey is None:
                 raise NoRouteError(f"{self._name(gateway)}: its average reaches not all of its group in time")
             return self._sends(journey, Kind.UPDATE), journey.done_s
@@ -218,7 +218,7 @@ class OnboardRound:
         best: tuple[Journey, Journey] | None = None
         for root in roots:
             up = gather(self.routes, root, ready_s, bits, self.until_s)
-            back = up and broadcast(self.routes, root, set(ready_s), up.done_s, bits)
+            back = up and broadcast(self.routes, {root: up.done_s}, set(ready_s), bits)
             if up and back and (best is None or back.done_s < best[1].done_s):
                 best = (up, back)
         if best is None:

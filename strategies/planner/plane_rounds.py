@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,11 +21,24 @@ from strategies.problem.plan import Kind, Plan, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import finished_s
-from strategies.problem.workload import InterOrbit, StrategyConfig
+from strategies.problem.workload import InterOrbit, StrategyConfig, Workload
 
 
-def plan_plane_rounds(problem: PlanningProblem, strategy_config: StrategyConfig, plane_rounds: int) -> Plan:
-    """Plan ``plane_rounds`` rounds of every plane by itself, then an average over all planes.
+@dataclass(frozen=True, eq=False)
+class PlaneRounds:
+    """Rounds of planes by themselves and the average over all, as one plan.
+
+    ``ended_s`` is when the last plane has ended each of its own rounds.
+    """
+
+    plan: Plan
+    ended_s: tuple[float, ...]
+
+
+def plan_plane_rounds(
+    problem: PlanningProblem, strategy_config: StrategyConfig, workloads: Sequence[Workload]
+) -> PlaneRounds:
+    """Plan a round of each of ``workloads`` of every plane by itself, then an average over all planes.
 
     The lower bound is that of one part after the other, each from when the one before it can be over at the soonest: a
     part that starts later is one that waits. In its own rounds a plane trains, and each of its satellites receives the
@@ -35,13 +49,13 @@ def plan_plane_rounds(problem: PlanningProblem, strategy_config: StrategyConfig,
     """
     inside = dataclasses.replace(strategy_config, inter_orbit=InterOrbit.NONE)
     parts: list[Plan] = []
-    end_s = soonest_s = problem.start_s
+    soonest_s, ended_s = problem.start_s, [problem.start_s] * len(workloads)
     for plane in _planes(problem):
         others = set(range(len(problem.workload.samples))) - set(plane)
         now_s = bound_s = problem.start_s
-        for _ in range(plane_rounds):
+        for number, workload in enumerate(workloads):
             alone = dataclasses.replace(
-                problem, workload=problem.workload.without(others), state=RoundState(), start_s=now_s
+                problem, workload=workload.without(others), state=RoundState(), start_s=now_s
             )
             part = OnboardRound(alone.powered(), inside, over_time=False).plan()
             if np.isin(part.activities["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK)).any():
@@ -49,20 +63,22 @@ def plan_plane_rounds(problem: PlanningProblem, strategy_config: StrategyConfig,
                 raise NoRouteError(f"{name}: the links of its plane do not join it at {now_s:.0f} s")
             require_feasible(part, alone)
             parts.append(part)
-            now_s, bound_s = part.end_s, _soonest_s(problem, plane, bound_s)
-        end_s, soonest_s = max(end_s, now_s), max(soonest_s, bound_s)
+            now_s, bound_s = part.end_s, _soonest_s(alone, plane, bound_s)
+            ended_s[number] = max(ended_s[number], now_s)
+        soonest_s = max(soonest_s, bound_s)
     untrained = dataclasses.replace(problem.workload, onboard_flops=0.0)
-    exchange = dataclasses.replace(problem, workload=untrained, state=RoundState(), start_s=end_s)
+    exchange = dataclasses.replace(problem, workload=untrained, state=RoundState(), start_s=ended_s[-1])
     last = checked_plan(exchange, strategy_config)
     bounds = RoundBounds(dataclasses.replace(exchange, start_s=soonest_s))
     soonest_s += bounds.lower_bound_s(bounds.group_of(strategy_config))
     sends = last.activities[last.activities["kind"] != Kind.TRAIN]  # nothing is trained any more
-    return dataclasses.replace(
+    plan = dataclasses.replace(
         last,
         start_s=problem.start_s,
         lower_bound_s=soonest_s - problem.start_s,
         activities=collect_activities([*(part.activities for part in parts), sends]),
     )
+    return PlaneRounds(plan, tuple(ended_s))
 
 
 def _soonest_s(problem: PlanningProblem, plane: Sequence[int], from_s: float) -> float:

@@ -1,14 +1,16 @@
 """The average at the end of a round: partial sums to the ground, and what they come to back to every satellite.
 
 A group's sum goes up a tree of inter-satellite links that stand at the same time, or over links as they open; it needs
-a pass of any satellite of the group.  When the ground has heard all groups, the average takes such a way back.
+a pass of any satellite of the group.  When the ground has heard all groups, the average takes such a way back.  What
+the state of a round has summed, delivered or brought back is not sent again.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,10 +32,13 @@ _Hops = Callable[
 
 @dataclass(frozen=True)
 class _Way:
-    """How one group's weights take a pass: rows of its inter-satellite hops, its booking, when all is done."""
+    """How one group's weights take a pass: rows of its inter-satellite hops, its booking, when all is done.
+
+    Without a booking they take inter-satellite links only.
+    """
 
     group: int
-    booking: Booking
+    booking: Booking | None
     _: KW_ONLY
     rows: list[tuple]
     done_s: float
@@ -51,36 +56,45 @@ class WeightTransport:
         self._names = [node.name for node in problem.contact_plan.nodes]
         self._workload, self._routes, self._passes, self._antennas = workload, links.routes, passes, antennas
         self._group, self._plane, self._until_s = group, links.plane.tolist(), until_s
-        active = np.flatnonzero(np.asarray(workload.samples) > 0)
-        self._members = {
-            int(label): active[group[active] == label] for label in np.unique(group[active]).tolist()
-        }
+        average, samples = problem.state.average, workload.samples
+        self._undelivered = self._by_group(average.undelivered(samples))
+        self._senders = self._by_group(average.senders(samples))
+        self._waiting = self._by_group(average.waiting(samples))
+        self._received = self._by_group(np.array(sorted(average.received), int))
         group_of_pass = group[passes["satellite"]] if len(passes) else np.zeros(0, int)
-        self._passes_of = {label: np.flatnonzero(group_of_pass == label) for label in self._members}
+        self._passes_of = {
+            label: np.flatnonzero(group_of_pass == label) for label in {*self._senders, *self._waiting}
+        }
+
+    def _by_group(self, satellites: np.ndarray) -> dict[int, np.ndarray]:
+        """Those of each group that has any, by its label."""
+        group = self._group[satellites]
+        return {label: satellites[group == label] for label in np.unique(group).tolist()}
 
     def to_ground(self, finish_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sum the weights of each satellite, there at ``finish_s[k]``; the activities, and when the ground has them.
 
         Raises ``NoRouteError`` naming a satellite whose group finds no pass.
         """
-        ready_s = {label: float(finish_s[members].max()) for label, members in self._members.items()}
+        ready_s = {label: float(finish_s[senders].max()) for label, senders in self._senders.items()}
         bits = self._workload.aggregate_bytes * 8.0
 
         def gathered(
             label: int, gateway: int, at_s: float, below_s: float
         ) -> tuple[list[tuple], float] | None:
-            return self._towards(self._members[label], gateway, finish_s, at_s, bits, below_s)
+            return self._towards(self._senders[label], gateway, finish_s, at_s, bits, below_s)
 
         ways = self._ways(ready_s, bits, "down_bps", gathered, None)
         delivered_s = finish_s.copy()
         rows: list[tuple] = []
         for way in ways:
             booking, size = way.booking, self._workload.aggregate_bytes
+            assert booking is not None
             window = (booking.data_s, booking.data_s + bits / self._rate(booking, "down_bps"))
             rows += way.rows
             ends = booking.satellite, booking.station
             rows.append((Kind.REDUCE, LinkKind.DOWNLINK, -1, *ends, *window, size, 0.0, 0, 0, 0))
-            delivered_s[self._members[way.group]] = way.done_s
+            delivered_s[self._undelivered[way.group]] = way.done_s
         return as_activities(rows), delivered_s
 
     def to_satellites(self, ready_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -91,18 +105,34 @@ class WeightTransport:
         bits = self._workload.update_bytes * 8.0
 
         def spread(label: int, gateway: int, at_s: float, below_s: float) -> tuple[list[tuple], float] | None:
-            return self._from_gateway(self._members[label], gateway, at_s, bits)
+            received_s = dict.fromkeys(self._received.get(label, np.empty(0, int)).tolist(), ready_s)
+            if gateway in received_s:
+                return None
+            return self._spread(self._waiting[label], {gateway: at_s, **received_s}, bits)
 
         returned_s = np.full(len(self._group), ready_s)
         rows: list[tuple] = []
-        for way in self._ways(dict.fromkeys(self._members, ready_s), bits, "up_bps", None, spread):
+        for way in self._ways(
+            dict.fromkeys(self._waiting, ready_s), bits, "up_bps", None, spread, self._on_links(ready_s, bits)
+        ):
             booking, size = way.booking, self._workload.update_bytes
-            window = (booking.data_s, booking.data_s + bits / self._rate(booking, "up_bps"))
-            ends = booking.station, booking.satellite
-            rows.append((Kind.UPDATE, LinkKind.UPLINK, -1, *ends, *window, size, 0.0, 0, 0, 0))
+            if booking is not None:
+                window = (booking.data_s, booking.data_s + bits / self._rate(booking, "up_bps"))
+                ends = booking.station, booking.satellite
+                rows.append((Kind.UPDATE, LinkKind.UPLINK, -1, *ends, *window, size, 0.0, 0, 0, 0))
             rows += way.rows
-            returned_s[self._members[way.group]] = way.done_s
+            returned_s[self._waiting[way.group]] = way.done_s
         return as_activities(rows), returned_s
+
+    def _on_links(self, ready_s: float, bits: float) -> dict[int, _Way]:
+        """How the average comes to the rest of groups in which a satellite has it already."""
+        ways = {}
+        for label in self._waiting.keys() & self._received.keys():
+            received_s = dict.fromkeys(self._received[label].tolist(), ready_s)
+            hops = self._spread(self._waiting[label], received_s, bits)
+            if hops is not None:
+                ways[label] = _Way(label, None, rows=hops[0], done_s=hops[1])
+        return ways
 
     def _ways(
         self,
@@ -111,13 +141,14 @@ class WeightTransport:
         rate: str,
         before: _Hops | None,
         after: _Hops | None,
+        on_links: Mapping[int, _Way] = MappingProxyType({}),
     ) -> list[_Way]:
         """The soonest way of every group; who is done first is booked first."""
 
         def soonest(label: int) -> _Way:
-            way = self._soonest(label, ready_s[label], bits, rate, before, after)
+            way = self._soonest(label, ready_s[label], bits, rate, before, after, on_links.get(label))
             if way is None:
-                name = self._names[int(self._members[label][0])]
+                name = self._names[int((self._senders if after is None else self._waiting)[label][0])]
                 what = (
                     "its weights can reach the ground" if after is None else "the average can come back to it"
                 )
@@ -133,14 +164,17 @@ class WeightTransport:
             if queue and way.done_s > queue[0][0]:
                 heapq.heappush(queue, (way.done_s, label))
                 continue
-            self._antennas.book(way.booking)
+            if way.booking is not None:
+                self._antennas.book(way.booking)
             ways.append(way)
         return ways
 
     def _soonest(
-        self, label: int, ready_s: float, bits: float, rate: str, before: _Hops | None, after: _Hops | None
-    ) -> _Way | None:
-        passes, best, tries = self._passes, None, _ROOTS_OVER_TIME
+        self, label: int, ready_s: float, bits: float, rate: str, before: _Hops | None, after: _Hops | None,
+        best: _Way | None,
+    ) -> _Way | None:  # fmt: skip
+        """The soonest way over a pass, or ``best`` where none is sooner."""
+        passes, tries = self._passes, _ROOTS_OVER_TIME
         of_group = self._passes_of[label]
         for index in of_group[
             np.argsort(np.maximum(passes["start_s"][of_group], ready_s), kind="stable")
@@ -228,20 +262,20 @@ class WeightTransport:
         root = int(tree.order[0])
         return rows, float(max(ready_s[root], at_s))
 
-    def _from_gateway(
-        self, members: np.ndarray, gateway: int, at_s: float, bits: float
+    def _spread(
+        self, members: np.ndarray, has_s: Mapping[int, float], bits: float
     ) -> tuple[list[tuple], float] | None:
-        """From a gateway, which has the average at ``at_s``, to all members, each as soon as links allow."""
-        targets = set(members.tolist()) - {gateway}
+        """From the satellites that have the average at ``has_s`` to all members, each as soon as links allow."""
+        targets, since_s = set(members.tolist()) - has_s.keys(), max(has_s.values())
         if not targets:
-            return [], at_s
-        journey = broadcast(self._routes, gateway, targets, at_s, bits)
+            return [], since_s
+        journey = broadcast(self._routes, has_s, targets, bits)
         if journey is None:
             return None
         rows = [
             self._row(Kind.UPDATE, send.node, send.peer, send.start_s, send.end_s) for send in journey.sends
         ]
-        return rows, max(journey.done_s, at_s)
+        return rows, max(journey.done_s, since_s)
 
     def _row(self, kind: Kind, node: int, peer: int, start_s: float, end_s: float) -> tuple:
         inside = self._plane[node] == self._plane[peer]

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from strategies.planner.antennas import Antennas, Booking, booking_of, sessions_of
+from strategies.planner.antennas import Antennas, Booking, booking_of, sessions_of, standing_bookings
 from strategies.planner.reduction import WeightTransport
 from strategies.planner.space_links import space_links
 from strategies.planner.split.all_gather import Gathered, all_gather
@@ -131,10 +131,11 @@ class SplitRound:
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
-        if self.workload.central and (self.on_ground == self.samples).all():
-            central = self._execute(np.zeros(0, SESSION), math.inf, below_s)
-            assert isinstance(central, Plan)
-            return central
+        # What is left may need no session: training on the ground, or the average, which finds passes itself.
+        if not self._todo().any() and not (self.samples - self.on_ground).any():
+            rest = self._execute(np.zeros(0, SESSION), math.inf, below_s)
+            assert isinstance(rest, Plan)
+            return rest
         last_short = 0
         margin, drain_factor = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
@@ -386,8 +387,10 @@ class SplitRound:
         return _Short(np.bincount(self.group, left, groups) / need)
 
     def _bookings(self, steps: Steps, delivery: Delivery) -> list[Booking]:
-        """The sessions that carry anything, up to their last byte."""
+        """The sessions that carry anything, up to their last byte; without any, those that stand at the start."""
         sessions = steps.sessions
+        if not len(sessions):
+            return standing_bookings(self.passes, self.pointed, self.start_s)
         held_until_s = steps.held_until_s.copy()
         for block in delivery.blocks:
             owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
@@ -14,18 +15,46 @@ from strategies.problem.workload import Workload
 
 
 @dataclass(frozen=True)
+class AverageState:
+    """Where the weights of a round are on their way to the average, and who has it back.
+
+    ``holders[k]`` is the satellite whose sum has the weights of satellite ``k`` in it, ``k`` itself until it has sent
+    them (empty: no one has).  The ground has those of ``delivered``; satellites in ``received`` have the average.
+    """
+
+    holders: tuple[int, ...] = ()
+    delivered: frozenset[int] = frozenset()
+    _: KW_ONLY
+    received: frozenset[int] = frozenset()
+
+    def undelivered(self, samples: Sequence[int]) -> np.ndarray:
+        """Return the satellites with samples whose weights the ground lacks, in order."""
+        return np.array([k for k, count in enumerate(samples) if count and k not in self.delivered], int)
+
+    def senders(self, samples: Sequence[int]) -> np.ndarray:
+        """Return the satellites with sums that the ground lacks, in order."""
+        undelivered = self.undelivered(samples)
+        return np.unique(np.array(self.holders, int)[undelivered]) if self.holders else undelivered
+
+    def waiting(self, samples: Sequence[int]) -> np.ndarray:
+        """Return the satellites with samples that lack the average, in order."""
+        return np.array([k for k, count in enumerate(samples) if count and k not in self.received], int)
+
+
+@dataclass(frozen=True)
 class RoundState:
     """What need not be planned again.
 
     ``done[k]`` passes over samples of satellite ``k`` are finished (in the order of passes, then samples), the features
-    of its first ``on_ground[k]`` samples are on the ground; nodes in ``lost`` are gone.  Pairs (node, peer) in
-    ``pointed`` have their antennas or lasers on each other when the plan starts: that contact needs no set-up while it
-    lasts.
+    of its first ``on_ground[k]`` samples are on the ground, and ``average`` is how far the weights are; nodes in
+    ``lost`` are gone.  Pairs (node, peer) in ``pointed`` have their antennas or lasers on each other when the plan
+    starts: that contact needs no set-up while it lasts.
     """
 
     done: tuple[int, ...] = ()
     on_ground: tuple[int, ...] = ()
     _: KW_ONLY
+    average: AverageState = field(default_factory=AverageState)
     lost: frozenset[int] = frozenset()
     pointed: frozenset[tuple[int, int]] = frozenset()
 
@@ -38,7 +67,9 @@ def state_at(
     *,
     before: RoundState | None = None,
 ) -> RoundState:
-    """Return the state of a round at ``time_s`` if all went as planned; only whole micro-batches in progress count.
+    """Return the state of a round at ``time_s`` if all went as planned.
+
+    Only whole micro-batches in progress count, and of sums and averages those that have crossed a link as a whole.
 
     ``before`` is where the round stood when ``plan`` was made, if that was not its beginning.  Samples that overtook
     others of their satellite count as not done.
@@ -67,7 +98,13 @@ def state_at(
             if reached < count:
                 break
         done.append(finished)
-    return RoundState(tuple(done), tuple(on_ground), lost=lost, pointed=pointed_at(plan, time_s))
+    return RoundState(
+        tuple(done),
+        tuple(on_ground),
+        average=_average_at(plan, workload, time_s, lost, before=before.average),
+        lost=lost,
+        pointed=pointed_at(plan, time_s),
+    )
 
 
 def pointed_at(plan: Plan, time_s: float) -> frozenset[tuple[int, int]]:
@@ -105,6 +142,29 @@ def slowed(contact_plan: ContactPlan, node: int, factor: float) -> ContactPlan:
     touched = (contacts["source"] == node) | (contacts["target"] == node)
     contacts["rate_bps"][touched] *= factor
     return dataclasses.replace(contact_plan, contacts=contacts)
+
+
+def _average_at(
+    plan: Plan, workload: Workload, time_s: float, lost: frozenset[int], *, before: AverageState
+) -> AverageState:
+    """How far the weights are; those whose sum was on a satellite that is lost are sent again."""
+    satellites = len(workload.samples)
+    holders = np.array(before.holders or range(satellites), int)
+    delivered, received = set(before.delivered), set(before.received)
+    sent = plan.of_kind(Kind.REDUCE, Kind.UPDATE)
+    for row in np.sort(sent[sent["end_s"] <= time_s], order="end_s"):
+        if row["kind"] == Kind.UPDATE:
+            received.add(int(row["peer"]))
+            continue
+        of_sender = holders == row["node"]
+        if row["link"] == LinkKind.DOWNLINK:
+            delivered.update(np.flatnonzero(of_sender).tolist())
+        else:
+            holders[of_sender] = row["peer"]
+    for satellite in lost & set(holders.tolist()):
+        of_lost = np.flatnonzero(holders == satellite)
+        holders[of_lost] = of_lost
+    return AverageState(tuple(holders.tolist()), frozenset(delivered), received=frozenset(received) - lost)
 
 
 def _last_step(plan: Plan, workload: Workload) -> np.ndarray:

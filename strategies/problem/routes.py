@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -139,7 +139,9 @@ class Routes:
 
         ``free_s(node, peer)`` is from when on a link takes them.  None where they never arrive.
         """
-        arrival_s, came = self.journeys(source, ready_s, bits, free_s=free_s, spare_s=spare_s, target=target)
+        arrival_s, came = self.journeys(
+            {source: ready_s}, bits, free_s=free_s, spare_s=spare_s, target=target
+        )
         if target not in arrival_s:
             return None
         hops: list[tuple[int, int, float]] = []
@@ -152,20 +154,21 @@ class Routes:
 
     def journeys(
         self,
-        source: int,
-        ready_s: float,
+        ready_s: Mapping[int, float],
         bits: float,
         *,
         free_s: Callable[[int, int], float] | None = None,
         spare_s: float = 0.0,
         target: int | None = None,
     ) -> tuple[dict[int, float], dict[int, Send]]:
-        """Return when ``bits`` from ``source`` arrive first at each satellite, and the last hop on the way to it.
+        """Return when ``bits`` arrive first at each satellite, and the last hop on the way to it.
 
-        They are stored on board where they have to wait. With ``target`` the search ends there.
+        Satellites in ``ready_s`` have them from then on. They are stored on board where they have to wait. With
+        ``target`` the search ends there.
         """
-        arrival_s, came = {source: ready_s}, dict[int, Send]()
-        queue, acknowledged = [(ready_s, source)], set[int]()
+        arrival_s, came = dict(ready_s), dict[int, Send]()
+        queue, acknowledged = [(there_s, node) for node, there_s in ready_s.items()], set[int]()
+        heapq.heapify(queue)
         while queue:
             now_s, node = heapq.heappop(queue)
             if node in acknowledged:

@@ -217,11 +217,12 @@ def _state_when_resumed(
 ) -> RoundState:
     """Where the round stands when it goes on: satellites that met no outage have gone on by the plan until then.
 
-    With a shared adapter the steps are one sequence, and all stop with the first.
+    With a shared adapter the steps are one sequence, and all stop with the first. So do sums and averages.
     """
+    since_s = min(float(met_s.min(initial=math.inf)), resume_s)
     stopped_s = np.full(len(plan.finish_s), resume_s)
     if workload.shared_adapter:
-        stopped_s[:] = min(float(met_s.min()), resume_s)
+        stopped_s[:] = since_s
     else:
         own = plan.activities["satellite"] >= 0
         np.minimum.at(stopped_s, plan.activities["satellite"][own], met_s[own])
@@ -230,8 +231,9 @@ def _state_when_resumed(
         state, members = state_at(plan, workload, float(time_s), before=before), stopped_s == time_s
         done[members] = np.array(state.done)[members]
         on_ground[members] = np.array(state.on_ground)[members]
+    average = state_at(plan, workload, since_s, before=before).average
     pointed = state_at(plan, workload, resume_s, before=before).pointed
-    return RoundState(tuple(done.tolist()), tuple(on_ground.tolist()), pointed=pointed)
+    return RoundState(tuple(done.tolist()), tuple(on_ground.tolist()), average=average, pointed=pointed)
 
 
 def _stood(pair: tuple[int, int], outages: Outages, from_s: float, to_s: float) -> bool:

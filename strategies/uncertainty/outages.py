@@ -120,6 +120,25 @@ class Outages:
                 met_s[members] = np.minimum(met_s[members], own_s)
         return met_s
 
+    def open_contacts(self, contact_plan: ContactPlan) -> ContactPlan:
+        """Return the contacts without the times in which they are out."""
+        contacts = contact_plan.contacts
+        named = {"node": contacts["source"], "peer": contacts["target"], "link": contacts["kind"]}
+        rows, times_s = list[int](), list[tuple[float, float]]()
+        for row, resource in enumerate(resources_of(named)):
+            begin_s, end_s = float(contacts["start_s"][row]), float(contacts["end_s"][row])
+            spells = np.concatenate([np.empty((0, 2)), *(s.times_s for s in self.spells.get(resource, ()))])
+            for out_s, back_s in [*spells[np.argsort(spells[:, 0])].tolist(), (end_s, math.inf)]:
+                if begin_s < min(out_s, end_s):
+                    rows.append(row)
+                    times_s.append((begin_s, min(out_s, end_s)))
+                begin_s = max(begin_s, back_s)
+        open_then = contacts[rows]
+        open_then["start_s"], open_then["end_s"] = np.array(times_s).reshape(-1, 2).T
+        return dataclasses.replace(
+            contact_plan, contacts=open_then[np.argsort(open_then["start_s"], kind="stable")]
+        )
+
     def as_expected(self, contact_plan: ContactPlan, time_s: float) -> ContactPlan:
         """Return the contacts that somebody expects who knows what is out at a time, and no more.
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 
 from client_app.exchange import plane_exchange
 from client_app.exchange.plane_exchange import PlaneExchange
-from mission.orbits import constellation_of
+from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, read_run
 from mission.run_config import GROUND
 from mission.scenario import load_scenario
@@ -29,6 +30,7 @@ from relay.node.outgoing import Faults, Outage, OutgoingLink
 from relay.node.pre_launch import START_S, pre_launch_network
 from relay.node.settings import LocalRelay
 from relay.wire.manifest import MessageKind
+from server_app.planning.uncertainty import drawn_outages_of
 from server_app.results.run_recorder import RunRecorder
 from server_app.run import ServerRun
 from server_app.server_app import fine_tune
@@ -335,6 +337,42 @@ def test_images_that_arrive_are_trained_on_as_in_the_simulated_mission(emulate, 
     flown, planned = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (emulated, simulated))
     assert [row["samples"] for row in flown] == [row["samples"] for row in planned]
     assert all(2 < row["samples"] < 24 for row in flown)
+
+
+STORMY = {
+    "uncertainty.station_outage": 0.3,
+    "uncertainty.station_outage_h": 0.1,
+    "uncertainty.isl_outage": 0.1,
+    "uncertainty.isl_outage_min": 1.0,
+}
+
+
+def test_rounds_through_outages_are_planned_anew_as_in_the_simulated_mission_and_nothing_crosses_what_is_out(
+    emulate, simulate
+):
+    emulated, simulated = emulate(STORMY), simulate(STORMY)
+    assert_same_weights(emulated, simulated)
+    scenario = load_scenario("walker-12", SMALL | STORMY)
+    contacts = contact_plan_of(scenario, constellation_of(scenario))
+    model = drawn_outages_of(scenario)
+    open_then = model.draw(contacts, 0).open_contacts(contacts)
+    flown, planned = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (emulated, simulated))
+    clear = pq.read_table(simulate() / "rounds.parquet").to_pylist()
+    assert flown[-1]["end_s"] == pytest.approx(planned[-1]["end_s"], abs=5.0)
+    assert flown[-1]["end_s"] > clear[-1]["end_s"]
+    assert read_run(emulated)["progress"]["interruptions"] == read_run(simulated)["progress"]["interruptions"]
+    nodes = {node.name: index for index, node in enumerate(open_then.nodes)}
+    stations, contacts = open_then.stations.tolist(), open_then.contacts
+    for row in pq.read_table(emulated / "transfer_records.parquet").to_pylist():
+        ends = [
+            own
+            for name in (row["node"], row["peer"])
+            for own in ([nodes[name]] if name in nodes else stations)
+        ]
+        of_link = contacts[np.isin(contacts["source"], ends) & np.isin(contacts["target"], ends)]
+        # The last chunk arrives a light time after it has left.
+        arrives = (of_link["start_s"] <= row["end_s"]) & (row["end_s"] <= of_link["end_s"] + 2.0 * MOMENT_S)
+        assert arrives.any(), row
 
 
 def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(emulate, simulate):

@@ -171,7 +171,8 @@ class AnswerLog:
                 link = LinkKind.INTRA_ISL if inside else LinkKind.INTER_ISL
                 note(kind, link, hop.node, hop.peer, window, size, 0.0)
 
-        note(Kind.BACKBONE, ON_NO_LINK, -1, -1, run.ground, 0.0, count * workload.ground_flops)
+        if workload.ground_flops:
+            note(Kind.BACKBONE, ON_NO_LINK, -1, -1, run.ground, 0.0, count * workload.ground_flops)
         if workload.up_bytes:
             size, path = count * workload.up_bytes, run.path
             note(Kind.HIDDEN, LinkKind.UPLINK, path.station, path.gateway, run.uplink, size, 0.0)

@@ -29,10 +29,18 @@ OF_A_PLANE = HEAD | {
     "strategy.averaging": "buffered-planes", "strategy.buffer_updates": 1, "training.rounds": 5,
     "constellation.planes": 2, "constellation.satellites": 12,
 }  # fmt: skip
+OF_PLANES = HEAD | {
+    "strategy.averaging": "plane-rounds", "strategy.plane_rounds": 2, "training.rounds": 5,
+    "constellation.planes": 2, "constellation.satellites": 12, "strategy.inter_orbit": "grid",
+}  # fmt: skip
 SLOTS = HEAD | {"strategy.averaging": "slots", "training.rounds": 3}
 
 
-@pytest.mark.parametrize("keys", [OF_TWO, OF_A_PLANE, SLOTS], ids=["satellites", "planes", "slots"])
+@pytest.mark.parametrize(
+    "keys",
+    [OF_TWO, OF_A_PLANE, SLOTS, OF_PLANES],
+    ids=["satellites", "planes", "slots", "planes by themselves"],
+)
 def test_a_run_follows_its_mission_whoever_computes_at_once_and_resumes_bit_for_bit(
     fly: Mission, shared_run: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, keys: dict
 ) -> None:
@@ -41,7 +49,7 @@ def test_a_run_follows_its_mission_whoever_computes_at_once_and_resumes_bit_for_
     assert same(trained(whole), trained(alone))
     assert rows_as_planned(whole) == rows_as_planned(alone)
     rounds = keys["training.rounds"]
-    killed = interrupted(whole, tmp_path / "killed", rounds)
+    killed = interrupted(whole, tmp_path / "killed", 4 if keys is OF_PLANES else rounds)
     satellites = keys.get("constellation.satellites", 4)
     resumed(grid_of(satellites, satellites), killed)
     assert same(trained(whole), trained(killed))
@@ -50,16 +58,17 @@ def test_a_run_follows_its_mission_whoever_computes_at_once_and_resumes_bit_for_
     rows = pq.read_table(whole / "rounds.parquet").to_pylist()
     assert max(row["round"] for row in rows) == rounds
     for number in range(1, rounds + 1):  # every average is made of something
-        assert any(row["round"] == number and row["rounds_late"] is not None for row in rows)
+        alone_yet = keys is OF_PLANES and number % 2 and number < rounds
+        assert alone_yet != any(row["round"] == number and row["rounds_late"] is not None for row in rows)
 
 
-def test_the_average_is_the_present_one_plus_the_weighted_changes(
-    bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
-) -> None:
-    """By hand, from what the satellites answered and from the weights that each of them was sent."""
-    scenario = load_scenario("walker-12", SMALL | OF_TWO)
-    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
-    grid, sent_to, answers = grid_of(4, 4), {}, {}
+State = dict[str, Any]  # tensors by name
+SentAndAnswered = tuple[dict[tuple[int, int], State], dict[tuple[int, int], State]]
+
+
+def listened_to(grid: Any) -> SentAndAnswered:
+    """What the satellites of a grid are sent and answer from now on, by Flower node and round of the start."""
+    sent_to, answers = {}, {}
     push, pull = grid.push_messages, grid.pull_messages
 
     def pushed(messages: list[Message]) -> list[str]:
@@ -79,6 +88,42 @@ def test_the_average_is_the_present_one_plus_the_weighted_changes(
         return replies
 
     grid.push_messages, grid.pull_messages = pushed, pulled
+    return sent_to, answers
+
+
+def test_planes_by_themselves_start_from_their_own_average_and_after_an_exchange_from_that_of_all(
+    bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
+) -> None:
+    scenario = load_scenario("walker-12", SMALL | OF_PLANES)
+    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
+    grid = grid_of(12, 12)
+    sent_to, answers = listened_to(grid)
+    fine_tune(grid, ServerRun(record, "run-1"))
+    rows = pq.read_table(record.directory / "rounds.parquet").to_pylist()
+    names = sorted({row["satellite"] for row in rows})
+    images = {1000 + names.index(row["satellite"]): row["samples"] for row in rows}
+    planes = [list(range(1000, 1006)), list(range(1006, 1012))]
+    for number in range(2, 6):
+        groups = planes if number in (2, 4) else [list(range(1000, 1012))]
+        for group in groups:
+            weights = [images[node] for node in group]
+            for node in group:
+                for key, value in sent_to[node, number].items():
+                    each = [answers[member, number - 1][key].double().numpy() for member in group]
+                    mean = np.average(each, axis=0, weights=weights)
+                    np.testing.assert_allclose(value.numpy(), mean, rtol=1e-6, atol=1e-8)
+    first = next(iter(sent_to[1000, 2]))
+    assert not np.array_equal(sent_to[1000, 2][first].numpy(), sent_to[1006, 2][first].numpy())
+
+
+def test_the_average_is_the_present_one_plus_the_weighted_changes(
+    bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
+) -> None:
+    """By hand, from what the satellites answered and from the weights that each of them was sent."""
+    scenario = load_scenario("walker-12", SMALL | OF_TWO)
+    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
+    grid = grid_of(4, 4)
+    sent_to, answers = listened_to(grid)
     record.prune_checkpoints = lambda keep: None
     fine_tune(grid, ServerRun(record, "run-1"))
     rows = pq.read_table(record.directory / "rounds.parquet").to_pylist()
@@ -127,6 +172,10 @@ def test_averages_of_one_update_of_each_are_those_of_rounds(shared_run: Mission,
         ),
         ({"strategy.inter_orbit": "grid"}, "inter_orbit: found grid with averaging = slots, allowed: none"),
         ({"strategy.buffer_updates": 0}, "buffer_updates: .*allowed"),
+        (
+            {"strategy.averaging": "plane-rounds", "training.target_accuracy": 0.5},
+            "target_accuracy: found 0.5 with averaging = plane-rounds, .* allowed: 0.0",
+        ),
     ],
 )
 def test_what_has_no_meaning_without_rounds_is_refused(keys: dict, says: str) -> None:

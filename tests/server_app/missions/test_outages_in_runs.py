@@ -12,7 +12,7 @@ from small_missions import SMALL, Mission, interrupted, resumed, rows_as_planned
 
 from mission.record import RunRecord, read_run
 from mission.scenario import ScenarioError, load_scenario
-from server_app.run import ServerRun, require_emulable
+from server_app.run import ServerRun
 
 STORMY = {"uncertainty.station_outage": 0.3, "uncertainty.station_outage_h": 0.1}
 
@@ -67,9 +67,3 @@ def test_rounds_that_do_not_resume_half_way_are_one_error(
     record = RunRecord(tmp_path / "run", load_scenario("walker-12", SMALL | STORMY | keys), command="")
     with pytest.raises(ScenarioError, match=message):
         ServerRun(record, "run-1")
-
-
-def test_an_emulation_refuses_outages() -> None:
-    with pytest.raises(ScenarioError, match="uncertainty: found outages; an emulation follows its plan"):
-        require_emulable(load_scenario("walker-12", SMALL | STORMY))
-    require_emulable(load_scenario("walker-12", SMALL))

@@ -109,12 +109,12 @@ def test_planes_that_never_see_each_other_at_once_still_average_without_the_grou
 def test_a_broadcast_is_there_when_the_foremost_routes_are(plan, root, start_s) -> None:
     routes = Routes(plan.contacts, COUNT)
     reachable = {k for k in range(COUNT) if np.isfinite(arrives_s(plan, root, k, start_s))}
-    journey = broadcast(routes, root, reachable, start_s, 8.0 * SIZE_BYTES)
+    journey = broadcast(routes, {root: start_s}, reachable, 8.0 * SIZE_BYTES)
     assert journey is not None
     expected = max(arrives_s(plan, root, k, start_s) for k in reachable)
     assert abs(journey.done_s - expected) < 0.01
     if len(reachable) < COUNT:
-        assert broadcast(routes, root, set(range(COUNT)), start_s, 8.0 * SIZE_BYTES) is None
+        assert broadcast(routes, {root: start_s}, set(range(COUNT)), 8.0 * SIZE_BYTES) is None
 
 
 @settings(deadline=None, max_examples=150)

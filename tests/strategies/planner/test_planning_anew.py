@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, WORLD, drawn, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, make_world, worlds
 
+from benchmarks.plan_replay import replay
+from orbit.contact_plan import LinkKind
 from strategies.checker.check import check_plan
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PlanningError
 from strategies.problem.plan import Kind
-from strategies.problem.round_state import RoundState, slowed, state_at
+from strategies.problem.round_state import AverageState, RoundState, slowed, state_at
 from strategies.problem.workload import WorkloadError
 
 WORK = make_workload(6, 400)
@@ -96,6 +98,50 @@ def test_a_rest_that_does_too_much_or_too_little_is_noticed() -> None:
     assert "once" in {
         v.rule for v in check_plan(fewer, make_problem(WORLD, WORK, fewer.start_s, state=state))
     }
+
+
+# Two planes whose heads take 2.5 s over each link and half a minute up: their average has many moments.
+SLOW = make_world(
+    2, 3, 2, [(0, 0, 0.0, 600.0), (4, 1, 100.0, 700.0), (1, 0, 900.0, 600.0), (3, 1, 1000.0, 900.0)],
+    up_bps=8e3, isl_bps=1e5, inter_bps=0.0,
+)  # fmt: skip
+FEW = make_workload(6, [16, 16, 0, 16, 16, 16], "head", backbone_flops=1e6, tokens=1)
+
+
+@pytest.mark.parametrize("wanted", [LADDER["c"], LADDER["d"]], ids=["own windows", "any"])
+def test_sums_and_averages_go_on_from_where_they_are(wanted) -> None:
+    plan = plan_round(make_problem(SLOW, FEW), wanted)
+    weights = plan.of_kind(Kind.REDUCE, Kind.UPDATE)
+    sums = int((weights["link"] == LinkKind.DOWNLINK).sum())
+    received = set(weights["peer"][weights["kind"] == Kind.UPDATE].tolist())
+    for now_s in np.unique(weights["end_s"])[:-1].tolist():
+        state = state_at(plan, FEW, now_s)
+        done = weights[weights["end_s"] <= now_s]
+        problem = make_problem(SLOW, FEW, now_s, state=state)
+        rest = plan_round(problem, wanted)
+        assert check_plan(rest, problem) == []
+        assert rest.makespan_s >= rest.lower_bound_s * (1.0 - 1e-6)
+        flown = replay(rest, SLOW, FEW, RATES, RESOURCES, state)
+        assert flown.end_s == pytest.approx(rest.end_s, abs=0.01 * rest.makespan_s)
+        sent = rest.of_kind(Kind.REDUCE, Kind.UPDATE)
+        assert (np.concatenate([done, sent])["link"] == LinkKind.DOWNLINK).sum() == sums
+        assert sorted(done["peer"][done["kind"] == Kind.UPDATE]) == sorted(state.average.received)
+        peers = sent["peer"][sent["kind"] == Kind.UPDATE].tolist()
+        assert state.average.received.isdisjoint(peers)
+        assert state.average.received | set(peers) >= received - {2}
+        again = make_problem(SLOW, FEW, now_s, state=dataclasses.replace(state, average=AverageState()))
+        if state.average != AverageState(tuple(range(6))):
+            found = {violation.rule for violation in check_plan(plan_round(again, wanted), problem)}
+            assert "average" in found
+
+
+def test_weights_whose_sum_was_on_a_satellite_that_is_lost_are_sent_again() -> None:
+    plan = plan_round(make_problem(SLOW, FEW), LADDER["d"])
+    inner = np.sort(plan.of_kind(Kind.REDUCE), order="end_s")
+    first = inner[inner["link"] == LinkKind.INTRA_ISL][0]
+    node, peer, now_s = int(first["node"]), int(first["peer"]), float(first["end_s"])
+    assert state_at(plan, FEW, now_s).average.holders[node] == peer
+    assert state_at(plan, FEW, now_s, frozenset({peer})).average.holders[node] == node
 
 
 def test_a_share_on_board_is_not_planned_anew() -> None:

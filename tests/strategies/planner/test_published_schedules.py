@@ -70,7 +70,9 @@ def test_every_schedule_passes_the_checker_from_every_start_above_its_bound(name
             assert mission.plan.makespan_s >= mission.plan.lower_bound_s
             continue
         if case.plane_rounds:
-            plan = plan_plane_rounds(problem, case.strategy_config, case.plane_rounds)  # checks its parts
+            plan = plan_plane_rounds(
+                problem, case.strategy_config, [problem.workload] * case.plane_rounds
+            ).plan
         else:
             plan = plan_round(problem, case.strategy_config)
             assert check_plan(plan, problem) == []
@@ -84,8 +86,8 @@ def test_planes_train_and_average_by_themselves_before_all_average() -> None:
         if case.name == "autoflsat"
     ]
     problem = make_problem(WORLD, case.workloads[0])
-    once = plan_plane_rounds(problem, case.strategy_config, 1)
-    often = plan_plane_rounds(problem, case.strategy_config, 4)
+    once = plan_plane_rounds(problem, case.strategy_config, [problem.workload]).plan
+    often = plan_plane_rounds(problem, case.strategy_config, [problem.workload] * 4).plan
     for plan, rounds in ((once, 1), (often, 4)):
         train = plan.of_kind(Kind.TRAIN)
         assert train["flops"].sum() == pytest.approx(rounds * 96 * problem.workload.onboard_flops)
@@ -105,13 +107,15 @@ def test_planes_train_and_average_by_themselves_before_all_average() -> None:
 
 def test_planes_without_links_have_no_rounds_by_themselves() -> None:
     world = make_world(2, 1, 1, [(0, 0, 100.0, 300.0), (1, 0, 500.0, 300.0)], ring=False)
-    one_each = plan_plane_rounds(make_problem(world, make_workload(2, 16, mode="onboard-full")), GRID, 2)
+    two = [make_workload(2, 16, mode="onboard-full")] * 2
+    one_each = plan_plane_rounds(make_problem(world, two[0]), GRID, two).plan
     assert len(one_each.of_kind(Kind.TRAIN)) == 4  # a plane of one needs no link
     apart = make_world(1, 4, 1, [(k, 0, 100.0 + 400.0 * k, 300.0) for k in range(8) if k < 4], ring=False)
     links = apart.contacts[apart.contacts["kind"] != LinkKind.INTRA_ISL]
     apart = dataclasses.replace(apart, contacts=links)
+    four = [make_workload(4, 16, mode="onboard-full")] * 2
     with pytest.raises(NoRouteError):
-        plan_plane_rounds(make_problem(apart, make_workload(4, 16, mode="onboard-full")), GRID, 2)
+        plan_plane_rounds(make_problem(apart, four[0]), GRID, four)
 
 
 def test_longest_windows_elect_the_sink_whose_pass_carries_all_that_its_plane_sends() -> None:
