@@ -88,7 +88,10 @@ def _bytes(missions: Mapping[str, Any]) -> str:
     if not images:
         return f"{sentence}."
     ratio = split["down_bytes"] / images["down_bytes"]
-    more = f"{ratio:.3g} times as much" if ratio >= 1.0 else f"{100 * ratio:.3g} % as much"
+    if f"{ratio:.3g}" == "1":
+        more = "as much"
+    else:
+        more = f"{ratio:.3g} times as much" if ratio > 1.0 else f"{100 * ratio:.3g} % as much"
     return (
         f"{sentence}; the images once are {spoken_bytes(images['down_bytes'])}: the split brings down {more}."
     )

@@ -131,7 +131,7 @@ class Fleet:
         for name in list(self.nodes):
             self.stop(name)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
+        self.thread.join(60)
         self.loop.close()
 
 

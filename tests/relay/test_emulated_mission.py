@@ -452,8 +452,12 @@ def forgetting(app):
                 (MessageKind.GRAD_HIDDEN, 2, 1),
             ],
         ),
-        ("lora, one head", [(MessageKind.GRAD_HEAD, 1, 1)]),
-        ("head", [(MessageKind.FEATURES, 2, 0), (MessageKind.AGGREGATE, 2, 1)]),
+        # The gradient of a shared head is a message like those of the first; who is suspended takes the same steps.
+        pytest.param("lora, one head", [(MessageKind.GRAD_HEAD, 1, 1)], marks=pytest.mark.slow),
+        # Where one is away for longer, below, is in mode head, and killed twice.
+        pytest.param(
+            "head", [(MessageKind.FEATURES, 2, 0), (MessageKind.AGGREGATE, 2, 1)], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_satellites_that_are_killed_in_mid_round_go_on_with_the_same_result(
@@ -501,7 +505,7 @@ def test_a_ring_that_is_cut_is_summed_the_other_way_round(emulate, simulate, ave
 def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     emulate, simulate, monkeypatch, averages
 ):
-    when = [(MessageKind.AGGREGATE, 1, 0)]
+    when = [(MessageKind.AGGREGATE, 1, 0), (MessageKind.FEATURES, 2, 0)]
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
     gave_up, form_sum = threading.Event(), PlaneExchange.sum
     timeout_s = plane_exchange.TIMEOUT_S
@@ -525,7 +529,10 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
 
         return answer
 
-    overrides = {"training.mode": "head"}
+    overrides = {
+        "training.mode": "head",
+        "training.augment": "dihedral",
+    }  # so that features cross in each round
     emulated = emulate(overrides, app=long_away)
     assert not when
     alone = {name for name, summed in averages[0].items() if not summed}

@@ -102,6 +102,7 @@ def test_the_table_has_a_row_per_round_with_what_varies_and_the_figures_of_the_p
     assert found["lower_bound_s"] == pytest.approx(plan.lower_bound_s, rel=1e-9)
 
 
+@pytest.mark.slow  # another executor is used above, processes of the same kind in test_compare_and_numbers.py
 def test_two_processes_find_what_one_does(
     swept: tuple[Path, list[dict[str, Any]], list[str]], study: Study, tmp_path: Path
 ) -> None:

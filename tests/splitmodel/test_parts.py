@@ -319,11 +319,6 @@ def test_published_profiles_and_shipped_weights_are_found_without_torch() -> Non
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
-def test_loading_an_embedding_does_not_import_peft() -> None:
-    code = "import sys, splitmodel.parts, splitmodel.step, splitmodel.lora.adapters; sys.exit('peft' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
-
-
 def test_unknown_or_missing_shipped_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="no weights called 'vit-huge'.*synthetic-vit"):
         weights_dir("vit-huge")

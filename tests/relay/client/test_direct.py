@@ -82,7 +82,7 @@ def test_satellites_are_served_at_the_same_time_and_each_in_its_own_order():
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     assert answers == {name: [[0.0], [1.0], [2.0]] for name in SATELLITES}
 
 

@@ -21,7 +21,7 @@ from relay.wire.manifest import Limits, Manifest, MessageKind
 LIMITS = Limits()
 TRANSFERS = 6
 VALUES = np.random.default_rng(1).standard_normal(1 << 18).astype("<f4").tobytes()  # 1 MiB
-WAIT_S = 15.0
+WAIT_S = 60.0
 
 
 def manifest_of(source, destination, step):

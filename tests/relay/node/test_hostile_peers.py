@@ -101,7 +101,7 @@ class Attacker:
             answers.append(error)
         return answers
 
-    def unary(self, method, request: Message, answer=pb.Nothing, channel=None, timeout_s=10.0):
+    def unary(self, method, request: Message, answer=pb.Nothing, channel=None, timeout_s=60.0):
         ask = (channel or self.channel()).unary_unary(
             service.path(method),
             request_serializer=type(request).SerializeToString,
@@ -275,7 +275,7 @@ def a_neighbour_that_wants_the_bundles_of_the_application(attacker):
     )
     yield
     with pytest.raises(grpc.RpcError, match="these bundles are for"):
-        list(fetch(iter([pb.FetchRequest()]), timeout=5))
+        list(fetch(iter([pb.FetchRequest()]), timeout=60))
 
 
 def a_call_without_a_deadline(attacker):
@@ -289,7 +289,7 @@ def metadata_beyond_all_measure(attacker):
     ask = attacker.channel().unary_unary(service.path(service.STATUS))
     yield
     with pytest.raises(grpc.RpcError) as caught:
-        ask(b"", timeout=5, metadata=[("x", "y" * 60_000)])
+        ask(b"", timeout=60, metadata=[("x", "y" * 60_000)])
     assert caught.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
 
@@ -341,7 +341,7 @@ def mixing_wrong_bytes_into_a_transfer_of_which_it_holds_the_signed_manifest(att
         attacker.put(half, channel)
         garbage = encode_chunk(manifest.transfer_id, 0, bytes(len(payload)))
         attacker.put([encode_transfer_header(signed), garbage])
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while (answers := attacker.put(whole, channel))[-1].next_offset < len(payload):
         assert answers[-1].temporary, answers
         assert time.monotonic() < deadline_s
@@ -397,26 +397,24 @@ def taking_back_what_another_sends(attacker):
 # One that makes things grow.
 
 
-def thousands_of_transfers_of_one_value_that_stay(attacker):
+def more_transfers_than_a_neighbour_may_have(attacker):
+    """Half of one value, which stay; then such as never come, with manifests as large as can be."""
+
     def frames():
-        for index in range(1200):
+        for index in range(500):
             manifest, payload = attacker.bundle([1.0], destination=FAR[index % len(FAR)])
             yield attacker.transfer_header(manifest)
             yield encode_chunk(manifest.transfer_id, 0, payload)
 
-    answers = attacker.put(frames())
-    yield
-    assert sum(answer.HasField("refusal") for answer in answers) >= 150
-
-
-def transfers_that_never_come_with_manifests_as_large_as_can_be(attacker):
     attributes = {f"a{index}": "𝄞" * 110 for index in range(16)}
-    answers = attacker.put(
-        attacker.transfer_header(attacker.bundle([1.0], attributes=attributes)[0]) for _ in range(1200)
+    answers = attacker.put(frames())
+    refusals = attacker.put(
+        attacker.transfer_header(attacker.bundle([1.0], attributes=attributes)[0]) for _ in range(700)
     )
     yield
-    refused(answers, "the spool is full for now")
-    assert len(answers) >= 150  # all but what one neighbour may have
+    assert not any(answer.HasField("refusal") for answer in answers)
+    refused(refusals, "the spool is full for now")
+    assert len(refusals) >= 150  # all but what one neighbour may have
 
 
 def promises_of_more_than_the_disk_holds(attacker):
@@ -719,8 +717,7 @@ ATTACKS = (
     a_manifest_in_the_name_of_another,
     the_transfer_id_of_another,
     taking_back_what_another_sends,
-    thousands_of_transfers_of_one_value_that_stay,
-    transfers_that_never_come_with_manifests_as_large_as_can_be,
+    more_transfers_than_a_neighbour_may_have,
     promises_of_more_than_the_disk_holds,
     a_promise_of_a_terabyte,
     opening_and_taking_back_for_ever,
@@ -748,8 +745,7 @@ ATTACKS = (
 HELD = {a_thousand_connections_that_begin_a_handshake_and_stop}
 # These are over before anything is measured, and what they leave stays: measuring again is cheaper than the attack.
 STAYING = {
-    thousands_of_transfers_of_one_value_that_stay,
-    transfers_that_never_come_with_manifests_as_large_as_can_be,
+    more_transfers_than_a_neighbour_may_have,
     transfers_that_each_need_a_route_of_their_own,
 }
 

@@ -60,6 +60,6 @@ async def test_what_a_session_had_sent_is_sent_again_where_it_is_stopped_while_i
     await asyncio.wait_for(call.stopping.wait(), 30)  # the session is over, and waits for its writer
     assert link.in_flight_bytes == len(payload)
     serving.cancel()  # a round starts, or the relay stops
-    await asyncio.wait([serving], timeout=30)
+    await asyncio.wait([serving], timeout=60)
     assert link.in_flight_bytes == 0
     spool.close()

@@ -207,7 +207,13 @@ def status_of(process, identity):
 
 @pytest.mark.parametrize(
     ("chain", "victim"),
-    [("127.0.0.1", "sat-0"), ("::1", "sat-1"), ("127.0.0.1", "ground")],
+    [
+        pytest.param(
+            "127.0.0.1", "sat-0", marks=pytest.mark.slow
+        ),  # what it sends first, every relay sends so
+        ("::1", "sat-1"),
+        ("127.0.0.1", "ground"),
+    ],
     indirect=["chain"],
 )
 def test_any_relay_killed_in_mid_transfer_resumes_and_delivers_once(fleet, chain, victim):
@@ -215,7 +221,7 @@ def test_any_relay_killed_in_mid_transfer_resumes_and_delivers_once(fleet, chain
     data = np.arange(750_000, dtype="<f4")  # 3 MB, 1.2 s per hop
     with RelayLink(processes["sat-0"].address, "sat-0", identity=identities["sat-0"]) as satellite:
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while status_of(processes["ground"], identities["ground"]).received_bytes < 600_000:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -243,7 +249,7 @@ def test_an_application_killed_before_it_settles_finds_its_bundle_again(fleet, c
         "link.receive(60); os.kill(os.getpid(), 9)"
     )
     folder = str(identities["ground"].folder)
-    victim = subprocess.run([sys.executable, "-c", script, processes["ground"].address, folder], timeout=30)
+    victim = subprocess.run([sys.executable, "-c", script, processes["ground"].address, folder], timeout=120)
     assert victim.returncode == -signal.SIGKILL
     with RelayLink(processes["ground"].address, "ground", identity=identities["ground"]) as ground:
         assert values(ground.receive(60)).tolist() == [1.0, 2.0]
@@ -263,7 +269,7 @@ def test_a_relay_that_cannot_start_says_why_in_one_line(tmp_path):
             [sys.executable, "-m", "relay", str(tmp_path / "node.json")],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
         )
         assert done.returncode != 0
         assert expected in done.stderr

@@ -51,7 +51,7 @@ def relay(tmp_path, fleet):
 def healthy(tmp_path):
     return subprocess.run(
         [sys.executable, "-m", "relay.operation.health", str(tmp_path / "relay.json")],
-        timeout=30,
+        timeout=120,
         check=False,
     ).returncode
 

@@ -118,10 +118,13 @@ LEARNED_IN_ONE_PLACE = (
         {},
         *(pytest.param(settings, marks=pytest.mark.slow) for settings in LEARNED_IN_ONE_PLACE),
         {"training.mode": "head", "training.head": "per-satellite"},
-        {"training.mode": "downlink", "training.head": "per-satellite"},
+        # On the ground and on board, what is not below is proven with classes in test_modes_in_one_place.py.
+        pytest.param({"training.mode": "downlink", "training.head": "per-satellite"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"training.mode": "onboard-full", "training.head": "per-satellite"}, marks=pytest.mark.slow
+        ),
         {"training.labels": "ground", "training.head": "per-satellite", "training.augment": "token-dihedral"},
         {"training.mode": "onboard-lora", "training.head": "per-satellite", "training.onboard_cache": True},
-        {"training.mode": "onboard-full", "training.head": "per-satellite"},
     ],
     ids=str,
 )

@@ -50,7 +50,13 @@ from splitmodel.training import learning_rate, round_batches, round_seed
 from strategies.enrolment import FederationError
 
 
-@pytest.mark.parametrize("settings", [{"training.proximal": 0.3}, {"training.head": "shared"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"training.proximal": 0.3},
+        pytest.param({"training.head": "shared"}, marks=pytest.mark.slow),  # as in test_joint_steps.py
+    ],
+)
 def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
     fly: Mission, shared_run: Mission, settings: dict[str, Any]
 ) -> None:
@@ -137,9 +143,10 @@ def test_with_int8_both_ways_a_kept_image_costs_little_and_training_is_what_it_w
 @pytest.mark.parametrize(
     "shared",
     [
-        {},
         {"training.adapter": "per-satellite"},
-        pytest.param({"training.head": "shared"}, marks=pytest.mark.slow),  # as in test_joint_steps.py
+        # With a shared adapter as in split training below, and in test_joint_steps.py.
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"training.head": "shared"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -223,7 +230,8 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
         {"training.head": "shared"},
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
         {"lora.variant": "dora", "split.onboard_blocks": 2},
-        {"split.head_blocks": 2, "training.head": "shared"},
+        # The next one has blocks in front of the head, too, and the second one a shared head.
+        pytest.param({"split.head_blocks": 2, "training.head": "shared"}, marks=pytest.mark.slow),
         {"split.onboard_blocks": 1, "split.head_blocks": 1, "training.micro_batches": 3},
         {
             "training.augment": "token-dihedral",
@@ -262,7 +270,11 @@ def test_split_training_in_orbit_equals_unsplit_training_in_one_place(
 
 
 @pytest.mark.parametrize(
-    "split", [{"split.head_blocks": 2}, {"split.onboard_blocks": 1, "split.head_blocks": 2}]
+    "split",
+    [
+        pytest.param({"split.head_blocks": 2}, marks=pytest.mark.slow),  # a part of the next
+        {"split.onboard_blocks": 1, "split.head_blocks": 2},
+    ],
 )
 def test_a_head_on_a_frozen_model_is_the_same_wherever_its_blocks_compute(
     fly: Mission, split: dict[str, int]

@@ -231,7 +231,7 @@ def test_a_head_on_board_learns_what_it_learns_with_the_backbone_on_the_ground(f
     assert second < first  # what was seen before is not computed again
 
 
-@pytest.mark.parametrize("blocks", [0, pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("blocks", [*(pytest.param(count, marks=pytest.mark.slow) for count in (0, 1)), 3])
 def test_what_is_kept_on_board_changes_no_weights(fly: Mission, blocks: int) -> None:
     settings = {
         "training.mode": "onboard-lora",
@@ -297,7 +297,8 @@ def test_adapters_in_the_last_blocks_train_as_one_loop_with_peft_in_one_place(
     [
         ON_GROUND,
         pytest.param(ON_GROUND | {"training.mode": "head"}, marks=pytest.mark.slow),
-        {"training.mode": "onboard-head"},
+        # Of the modes on board, the one with most to resume: adapters, a head and what it keeps.
+        pytest.param({"training.mode": "onboard-head"}, marks=pytest.mark.slow),
         {"training.mode": "onboard-lora", "training.adapted_blocks": 1, "training.onboard_cache": True},
     ],
     ids=str,

@@ -109,11 +109,13 @@ MODES = {
 }
 
 
-# Those between two others of this list, as far as bytes go.
+# Those between two others of this list, as far as bytes go; exact bytes are those of test_emulated_mission.py, too.
 BETWEEN = {
     "head, no views",
     "labels on the ground, frozen",
     "lora, all shared",
+    "lora, exact",
+    "lora, token views",
     "lora, token views, room for some",
     "lora, two epochs in a round",
 }

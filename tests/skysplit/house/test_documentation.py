@@ -106,44 +106,47 @@ def test_every_drawing_of_the_site_has_colours_for_the_dark() -> None:
     ] == []
 
 
-def test_a_page_is_walked_in_one_clean_clone_and_blocks_told_so_are_passed_over(tmp_path: Path) -> None:
+def test_a_page_is_walked_in_one_clean_clone_to_the_first_block_that_fails(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "```bash\necho one > made\n```\n\n<!-- not run: needs a rocket -->\n```bash\nexit 7\n```\n\n"
         "```python\nexit(8)\n```\n\n```bash\ncat made; git status --short; skysplit scenarios --format json\n```\n"
+        "\n```bash\nfalse | true\n```\n\n```bash\necho never\n```\n"
     )
     done = walked(page)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "not run, needs a rocket" in done.stdout
     assert "\none\n" in done.stdout
     assert "?? made\n" in done.stdout
     assert " M " not in done.stdout
     assert '"name": "demo"' in done.stdout
     assert f'"file": "{ROOT}' not in done.stdout
+    assert "this block failed with exit status 1" in done.stderr
+    assert "never" not in done.stdout
 
 
-def test_a_block_that_needs_docker_is_run_where_an_engine_answers_and_passed_over_elsewhere(
-    tmp_path: Path,
+def test_a_page_whose_blocks_all_end_well_is_walked_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    page, docker = tmp_path / "page.md", tmp_path / "docker"
-    page.write_text("<!-- needs Docker -->\n```bash\necho sailed > made; cat made\n```\n")
-    config = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    for status, said in ((0, "\nsailed\n"), (1, "not run, no Docker engine answers")):
+    script = runpy.run_path(str(WALK))
+    page = tmp_path / "page.md"
+    page.write_text("```bash\necho well > made\n```\n\n```bash\ncat made\n```\n")
+    monkeypatch.setitem(script["walk"].__globals__, "clone_into", Path.mkdir)
+    assert script["main"]([page]) == 0
+
+
+def test_a_block_that_needs_docker_is_passed_over_where_no_engine_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker, blocks = tmp_path / "docker", runpy.run_path(str(WALK))["blocks"]
+    page = "<!-- needs Docker -->\n```bash\necho sailed > made; cat made\n```\n"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for status in (0, 1):
         docker.write_text(f'#!/bin/sh\n[ "$1" = compose ] || exit {status}\n')
         docker.chmod(0o755)
-        done = walked(page, **config)
-        assert done.returncode == 0, done.stderr
-        assert said in done.stdout
-        assert ("not run" in done.stdout) == bool(status)
-
-
-def test_a_walk_ends_where_a_block_fails(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("```bash\nfalse | true\n```\n\n```bash\necho never\n```\n")
-    done = walked(page)
-    assert done.returncode == 1
-    assert "this block failed" in done.stderr
-    assert "never" not in done.stdout
+        [block] = blocks(page)
+        assert block.builds_image
+        assert block.not_run is None if not status else block.not_run.startswith("no Docker engine answers")
 
 
 @pytest.mark.slow

@@ -57,10 +57,10 @@ def test_a_satellite_reaches_the_ground_of_its_machine_behind_a_dead_proxy(
     try:
         request = health_pb2.HealthCheckRequest()
         with dial(f"127.0.0.1:{port}", "ground", None, Limits()) as channel:
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=60)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError):
-            health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)  # so that the proxy is one
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=60)  # so that the proxy is one
     finally:
         server.stop(None)
 

@@ -25,7 +25,7 @@ WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in 
 
 def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
     """Three rounds; what crosses once does so in the first."""
-    first = make_workload(6, 32, str(how.mode), onboard_share=how.onboard_share)
+    first = make_workload(6, 16, str(how.mode), onboard_share=how.onboard_share)
     again = dataclasses.replace(first, cached_fraction=1.0)
     if first.central:
         again = dataclasses.replace(first, c1_bytes=0.0)

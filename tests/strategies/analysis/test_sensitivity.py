@@ -81,10 +81,11 @@ def known(satellite_flops: float) -> dict[str, float]:
     ("name", "satellite_flops", "above"),
     [
         ("downlink", 0.5e12, False),
-        ("downlink", 0.5e12, True),
         ("satellite_tflops", 0.02e12, True),
-        ("ground_tflops", 0.02e12, True),
-        ("image_bytes", 0.5e12, False),
+        # The others change a number in the same way, or in the other direction.
+        pytest.param("downlink", 0.5e12, True, marks=pytest.mark.slow),
+        pytest.param("ground_tflops", 0.02e12, True, marks=pytest.mark.slow),
+        pytest.param("image_bytes", 0.5e12, False, marks=pytest.mark.slow),
         pytest.param("downlink", 0.02e12, False, marks=pytest.mark.slow),
         pytest.param("downlink", 0.02e12, True, marks=pytest.mark.slow),
         pytest.param("satellite_tflops", 0.02e12, False, marks=pytest.mark.slow),
@@ -115,8 +116,7 @@ def test_on_both_sides_of_an_edge_the_missions_planned_again_have_the_answers_th
 
 
 def test_at_least_one_of_these_worlds_has_a_break_even() -> None:
-    break_evens = [break_even(0.5e12, "downlink", above=above) for above in (False, True)]
-    assert any(one.turns for one in break_evens)
+    assert break_even(0.5e12, "downlink", above=False).turns
 
 
 def test_faster_satellites_win_where_arithmetic_says_so() -> None:

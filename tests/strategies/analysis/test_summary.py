@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,17 @@ def test_what_does_not_end_is_said_so(found: dict[str, float | None]) -> None:
     for called, name in CALLED.items():
         if not found[name]:
             assert re.search(f"(?i){called} does not end within the contact plan", said)
+
+
+@pytest.mark.parametrize(
+    ("images", "more"),
+    [(0.5e9, "2 times as much."), (1.0001e9, "brings down as much."), (4e9, "25 % as much.")],
+)
+def test_bytes_are_compared_with_those_of_the_images(images: float, more: str) -> None:
+    found = comparison(dict.fromkeys(HEADLINE, 10.0))
+    [sent] = [case for case in found["cases"] if case["name"] == IMAGES_DOWN]
+    sent["mission"] |= {"down_bytes": images}
+    assert more in " ".join(summary_lines(found))
 
 
 def test_without_a_mission_that_ends_there_is_no_answer_but_advice() -> None:
