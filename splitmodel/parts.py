@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from splitmodel.bottleneck import new_bottleneck
 from splitmodel.dense_heads import Decoder, PatchGrid, new_dense_head
 from splitmodel.families.checkpoint import WeightsLocation
 from splitmodel.families.errors import ModelLoadError
@@ -162,8 +163,18 @@ class Backbone(nn.Module):
         """Run the first `blocks` blocks, shape (B, tokens, hidden); `forward` continues from there."""
         return self._run(features_BTD, slice(self.onboard_blocks, blocks))
 
-    def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int | None = None) -> Tensor:
-        """Return the states of features, or of the output of the blocks before `first_block`; or all hidden states."""
+    def forward(
+        self,
+        features_BTD: Tensor,
+        pooled: bool = True,
+        *,
+        first_block: int | None = None,
+        narrow: bool = True,
+    ) -> Tensor:
+        """Return the states of features, or of the output of the blocks before `first_block`; or all hidden states.
+
+        Without `narrow` they are those before the bottleneck.
+        """
         first_block = self.onboard_blocks if first_block is None else first_block
         hidden_BTD = self._run(features_BTD, slice(first_block, self.ground_blocks.stop))
         if self.head_blocks:
@@ -172,7 +183,7 @@ class Backbone(nn.Module):
         if not pooled:
             return hidden_BTD
         states = self.pooling(hidden_BTD)
-        return states if self.bottleneck is None else self.bottleneck(states)
+        return states if self.bottleneck is None or not narrow else self.bottleneck(states)
 
     def _run(self, hidden_BTD: Tensor, blocks: slice) -> Tensor:
         return run_blocks(self.family, self.transformer, self.layers[blocks], hidden_BTD, self.image_size)
@@ -430,25 +441,6 @@ def head_for(
         _require_labels(outputs, numbers)
         return maker.new(state_shape[-1], outputs, seed=seed)
     return new_head(state_shape[-1], outputs, seed=seed, numbers=numbers)
-
-
-def new_bottleneck(state_shape: tuple[int, ...], values: int, *, seed: int = 0) -> nn.Linear:
-    """A linear layer that makes the states of a patch narrower: orthogonal rows from `seed`, bias 0.
-
-    Raises:
-        ModelLoadError: The states are pooled, or no wider.
-    """
-    if len(state_shape) < 2 or not 0 < values < state_shape[-1]:
-        allowed = (
-            f"1 to {state_shape[-1] - 1}, or 0"
-            if len(state_shape) > 1
-            else "0, as one state per image returns"
-        )
-        raise ModelLoadError(f"split.bottleneck: found {values}, allowed: {allowed}")
-    layer = nn.utils.skip_init(nn.Linear, state_shape[-1], values)
-    nn.init.orthogonal_(layer.weight, generator=torch.Generator().manual_seed(seed))
-    nn.init.zeros_(layer.bias)
-    return layer.requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from splitmodel.bottleneck import SecondMoments, principal_components
+from splitmodel.crossing.scaling import Scaling
 from splitmodel.lora.adapters import LoraSettings, load_trainable_state, trainable_state
-from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
+from splitmodel.lora.mixed_adapters import BOTTLENECK, mixed_forward, without_adapter
 from splitmodel.parts import Backbone
 from splitmodel.training import set_step
 from strategies.aggregation.averages import mean_with_absent
@@ -196,10 +198,27 @@ class BackboneExecutor:
         return sum(pending.bytes for pending in self._pending.values())
 
     @torch.no_grad()
-    def infer(self, features_BTD: Tensor) -> Tensor:
-        """States, shape (B, …), through the adapter that the backbone itself holds (if any)."""
+    def infer(self, features_BTD: Tensor, narrow: bool = True) -> Tensor:
+        """States, shape (B, …), through the adapter that the backbone itself holds (if any).
+
+        Without ``narrow`` they are those before the bottleneck.
+        """
         with self._busy(), self._precision:
-            return self.backbone(features_BTD.to(self.device)).float().cpu()
+            return self.backbone(features_BTD.to(self.device), narrow=narrow).float().cpu()
+
+    @torch.no_grad()
+    def start_bottleneck(self, seen: SecondMoments) -> Scaling:
+        """Start the bottleneck of the backbone and of all adapters as the principal components of these states.
+
+        Returns:
+            The scaling of what it leaves of them.
+        """
+        assert self.backbone.bottleneck is not None
+        weight_VE, scaling = principal_components(seen, self.backbone.bottleneck.out_features)
+        of_adapters = [adapter.tensors[f"{BOTTLENECK}weight"] for adapter in self.adapters.values()]
+        for tensor in (self.backbone.bottleneck.weight, *of_adapters):
+            tensor.copy_(weight_VE)
+        return scaling
 
     def begin_round(self, adapter: str, delay: int) -> None:
         """From now on passes may use an adapter as it was up to ``delay`` updates ago; updates count from here."""

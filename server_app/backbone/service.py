@@ -29,6 +29,7 @@ from server_app.backbone.feature_assembler import Arrived, FeatureAssembler, Une
 from server_app.backbone.mixed_batches import own_batches
 from server_app.backbone.scheduling import Forward, StepSequence, Update
 from server_app.backbone.shared_head import SharedHead
+from splitmodel.bottleneck import SecondMoments
 from splitmodel.crossing import codecs, tensors
 from splitmodel.crossing.codec_sizes import EXACT
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
@@ -154,6 +155,7 @@ class BackboneService:
         self._round = 0  # enrolment
         # Of enrolment: features, what the head reads, and what returns, where that is something else.
         self._seen: dict[str, tuple[Moments, ...]] = {}
+        self._seen_whole: dict[str, SecondMoments] = {}  # states before the bottleneck, where there is one
         self._enrolled: dict[str, tuple[int, int]] = {}  # bytes of both, up and back
         self._positions: dict[str, int] = {}  # of satellites in the constellation
         self._scaling: SplitScaling | None = None
@@ -189,11 +191,17 @@ class BackboneService:
         self._head = SharedHead(head, self._scenario.training)
 
     def end_enrolment(self, satellites: Sequence[str]) -> SplitScaling:
-        """Return the scaling of features and states, from the samples of these satellites, summed in this order."""
+        """Return the scaling of features and states, from the samples of these satellites, summed in this order.
+
+        A bottleneck starts from these states.
+        """
         features, pooled, *returned = (
             Scaling.of(functools.reduce(operator.add, moments))
             for moments in zip(*(self._seen[name] for name in satellites), strict=True)
         )
+        if self._seen_whole:
+            seen = functools.reduce(operator.add, (self._seen_whole[name] for name in satellites))
+            pooled = self._steps.start_bottleneck(seen)
         self._scaling = SplitScaling(features, pooled, returned=returned[0] if returned else None)
         self._positions = {name: position for position, name in enumerate(satellites)}
         return self._scaling
@@ -310,6 +318,8 @@ class BackboneService:
         reply = Reply(*self._pooled_bundle(manifest, arrived, pooled_BD), computed_s)
         if self._round == 0:
             self._seen[satellite], _ = await self._run_torch(self._moments, features_BTD, pooled_BD)
+            if self._steps.backbone.bottleneck is not None:
+                self._seen_whole[satellite], _ = await self._run_torch(self._second_moments, features_BTD)
             chunk_bytes = Limits().chunk_bytes
             self._enrolled[satellite] = (
                 bundle_bytes(manifest, chunk_bytes),
@@ -322,6 +332,10 @@ class BackboneService:
         """In the backbone's thread: of features, of what the head reads, and of what returns where that differs."""
         moments = Moments.of(features_BTD), Moments.of(head_input(self._tail, returned))
         return moments if self._tail is None else (*moments, Moments.of(returned))
+
+    def _second_moments(self, features_BTD: Tensor) -> SecondMoments:
+        """In the backbone's thread: of the states before the bottleneck, which takes a pass of its own."""
+        return SecondMoments.of(self._steps.infer(features_BTD, narrow=False))
 
     async def _features(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Bundles:
         """Keep features that are sent ahead, and answer those of the satellite's present step."""

@@ -19,7 +19,7 @@ from splitmodel.lora.dropout import drop
 from splitmodel.parts import Backbone
 
 AdapterWeights = Mapping[str, Tensor]
-_BOTTLENECK = "bottleneck."
+BOTTLENECK = "bottleneck."  # before the names of its parameters
 
 
 def without_adapter(backbone: Backbone) -> Backbone:
@@ -48,7 +48,7 @@ def new_adapter(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) ->
             adapter[_magnitude(name)] = nn.Parameter(linear.weight.detach().norm(dim=1))
     if backbone.bottleneck is not None:
         for kind, tensor in backbone.bottleneck.named_parameters():
-            adapter[f"{_BOTTLENECK}{kind}"] = nn.Parameter(tensor.detach().clone())
+            adapter[f"{BOTTLENECK}{kind}"] = nn.Parameter(tensor.detach().clone())
     return adapter
 
 
@@ -92,7 +92,7 @@ def mixed_forward(
                 hook = _adding(down, up, settings.scaling, dropped)
             hooks.append(linear.register_forward_hook(hook))
         if backbone.bottleneck is not None:
-            weight, bias = (_stacked(adapters, f"{_BOTTLENECK}{kind}", rows) for kind in ("weight", "bias"))
+            weight, bias = (_stacked(adapters, f"{BOTTLENECK}{kind}", rows) for kind in ("weight", "bias"))
             hooks.append(backbone.bottleneck.register_forward_hook(_narrowing(weight, bias)))
         return backbone(features_BTD)
     finally:

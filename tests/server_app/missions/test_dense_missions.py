@@ -221,6 +221,8 @@ def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_th
     _start_alike(model, load_split(
         four_bands, num_labels=3, seed=scenario.seed, decoder=decoder, bottleneck=bottleneck  # type: ignore[arg-type]
     ))  # fmt: skip
+    if bottleneck:
+        _start_as_principal_components(model, pixels)
     with torch.no_grad():
         seen = model.states(pixels).flatten(0, 1)
     model.mean, model.deviation = seen.mean(0), seen.std(0)
@@ -262,13 +264,22 @@ def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_th
 
 @torch.no_grad()
 def _start_alike(model: _InOnePlace, split: SplitModel) -> None:
-    """The head's and the bottleneck's first weights: both are drawn by the product, the rest is the loop's own."""
-    if isinstance(model.narrow, nn.Linear):
-        assert split.backbone.bottleneck is not None
-        model.narrow.load_state_dict(split.backbone.bottleneck.state_dict())
+    """The head's first weights are drawn by the product, the rest is the loop's own."""
     drawn = list(split.head.parameters())
     for parameter, first in zip(model.head.parameters(), drawn, strict=True):
         parameter.copy_(first.view_as(parameter))
+
+
+@torch.no_grad()
+def _start_as_principal_components(model: _InOnePlace, pixels: Tensor) -> None:
+    """By the singular vectors of the standardised states."""
+    states = model.adapted(pixels).last_hidden_state[:, 1:].flatten(0, 1).double().numpy()
+    deviation = states.std(axis=0, ddof=1)
+    _, _, vectors = np.linalg.svd((states - states.mean(axis=0)) / deviation, full_matrices=False)
+    first = vectors[: model.narrow.out_features]
+    first *= np.sign(np.take_along_axis(first, np.abs(first).argmax(1)[:, None], axis=1))
+    model.narrow.weight.copy_(torch.from_numpy(first / deviation))
+    model.narrow.bias.zero_()
 
 
 @pytest.mark.parametrize(("bottleneck", "head_blocks"), [(0, 0), (8, 0), (0, 1)])
