@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 PRECISION = 1e-3  # of the length that is looked for
@@ -22,7 +23,9 @@ def earliest_s(
     never does.
 
     ``served(time_s)`` is the part of everything that can be done by then; not all is by ``low_s``.  The
-    search goes along the slope of that part, and halves what is left where that leads nowhere.
+    search goes along the slope of that part.  Where that leads nowhere, it looks next to the last time that did not
+    suffice (at the geometric mean of what is left and of the precision, since the first guess is often nearly right),
+    and in the middle of what is left if that did not suffice either.
     """
     length_s = max(low_s - start_s, 0.0)
     high_s = min(start_s + length_s * (1.0 + precision) + _LEAST_S, horizon_s)
@@ -40,12 +43,14 @@ def earliest_s(
     slow, above = 0, True  # steps in a row that left more than half
     while high_s - low_s > max(precision * (high_s - start_s), _LEAST_S):
         width_s = high_s - low_s
-        middle_s = low_s + width_s / 2.0
+        nearby_s = math.sqrt(precision * (high_s - start_s) * width_s)
+        between_s = low_s + (min(nearby_s, width_s / 2.0) if above else width_s / 2.0)
+        middle_s = between_s
         if ahead_s is not None and before is not None and slow < 2:
             aside_s = _ASIDE * precision * (high_s - start_s)
             middle_s = before[0] + ahead_s + (-aside_s if above else aside_s)
             if not low_s + 0.01 * width_s < middle_s < high_s - 0.01 * width_s:
-                middle_s = low_s + width_s / 2.0
+                middle_s = between_s
         part = served(middle_s)
         if part < 1.0:
             ahead_s = _ahead_s(before or (start_s, 0.0), (middle_s, part))

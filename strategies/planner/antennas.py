@@ -25,6 +25,18 @@ class Booking:
     pass_index: int
 
 
+def booking_of(session: np.void, *, end_s: float) -> Booking:
+    """Return the booking of a row of dtype ``strategies.space_ground.SESSION`` up to ``end_s``."""
+    return Booking(
+        int(session["satellite"]),
+        int(session["station"]),
+        start_s=float(session["start_s"]),
+        data_s=float(session["data_s"]),
+        end_s=end_s,
+        pass_index=int(session["pass_index"]),
+    )
+
+
 def sessions_of(bookings: Sequence[Booking]) -> np.ndarray:
     """Return bookings as activities: the satellites that hold each antenna and beam, in both directions.
 
@@ -97,6 +109,14 @@ class Antennas:
             if self._is_free(new, begin_s, end_s):
                 return new
         return best
+
+    def free_until_s(self, booking: Booking, most_s: float) -> float:
+        """How long a booking may be held before its antenna or beam is needed again, at most until ``most_s``."""
+        others = self._of_satellite.get(booking.satellite, []) + self._of_station.get(booking.station, [])
+        for start_s in sorted({other.start_s for other in others if booking.end_s <= other.start_s < most_s}):
+            if not self._is_free(booking, start_s, np.nextafter(start_s, np.inf)):
+                return start_s
+        return most_s
 
     def book(self, booking: Booking) -> None:
         """Make what :meth:`first` has found a booking; it replaces the one that goes on."""

@@ -10,7 +10,7 @@ from functools import cached_property
 from orbit.contact_plan import LinkKind
 from strategies.bound.lower_bound import RoundBounds
 from strategies.planner.onboard_round import plan_onboard
-from strategies.planner.split_round import SplitRound
+from strategies.planner.split_round import SplitRound, sooner
 from strategies.problem.network import NoRouteError, PlanningError
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -54,7 +54,7 @@ def plan_round(problem: PlanningProblem, strategy_config: StrategyConfig) -> Pla
         except PlanningError as error:
             failure = failure or error
         else:
-            best = _sooner(best, plan)
+            best = sooner(best, plan)
     if best is None:
         assert failure is not None
         raise failure
@@ -157,11 +157,11 @@ class _Attempts:
                 if plan is None:
                     break
                 plans[aboard] = plan
-                best = _sooner(best, plan)
+                best = sooner(best, plan)
                 length_s += (plan.makespan_s - length_s) / 2.0
         if best is not None:
             below_s = min(below_s, best.end_s)
-        return _sooner(best, self._over_growing_window(strategy_config, bound_s, below_s, ()))
+        return sooner(best, self._over_growing_window(strategy_config, bound_s, below_s, ()))
 
     def _aboard(self, length_s: float) -> tuple[int, ...]:
         """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
@@ -204,16 +204,9 @@ class _Attempts:
                 embedded_first=embedded_first,
             )
             try:
-                best = _sooner(best, split_round.plan(below_s if best is None else min(below_s, best.end_s)))
+                best = sooner(best, split_round.plan(below_s if best is None else min(below_s, best.end_s)))
             except NoRouteError as error:
                 failures.append(error)
         if len(failures) == len(variants):
             raise failures[0]
         return best
-
-
-def _sooner(first: Plan | None, second: Plan | None) -> Plan | None:
-    """The plan that ends first, of equals the first."""
-    if first is None or second is None:
-        return first or second
-    return second if second.end_s < first.end_s else first

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from strategies.planner.antennas import Antennas, Booking, sessions_of, standing_bookings
+from strategies.planner.antennas import Antennas, Booking, booking_of, sessions_of, standing_bookings
 from strategies.planner.reduction import WeightTransport
 from strategies.planner.space_links import space_links
 from strategies.planner.split.all_gather import Gathered, all_gather
@@ -35,7 +35,8 @@ from strategies.space_ground import SESSION, Demand, plan_sessions
 # have the same plans, and 72 satellites in own windows take five tries instead of three.
 _GROWTHS, _DRAINS = (1.15, 1.5, 2.0, 2.5), 4.0
 # Measured against the best plan known: so far past it a fluid is followed, because sessions may be held longer than it
-# asks for; and a plan that cannot end sooner than this is not tried again with margins.
+# asks for; and a plan that cannot end sooner than this is not tried again with margins.  Nor is one whose steps end so
+# much later than the fluid.
 _BEYOND, _LATE = 1.1, 1.005
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 _DECIDED = [name for name in SESSION.names or () if name != "end_s"]  # what a round takes from sessions
@@ -45,9 +46,21 @@ _TARGETS = (0.6, 0.85, 1.0, math.inf)
 
 @dataclass(frozen=True, eq=False)
 class _Short:
-    """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left."""
+    """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left.
+
+    ``mended`` is the round in which steps take further sessions, or the most urgent go first, if that suffices.
+    """
 
     part: np.ndarray
+    _: KW_ONLY
+    mended: Plan | None = None
+
+
+def sooner(first: Plan | None, second: Plan | None) -> Plan | None:
+    """Return the plan that ends first, of equals the first."""
+    if first is None or second is None:
+        return first or second
+    return second if second.end_s < first.end_s else first
 
 
 class SplitRound:
@@ -120,12 +133,13 @@ class SplitRound:
         """
         # What is left may need no session: training on the ground, or the average, which finds passes itself.
         if not self._todo().any() and not (self.samples - self.on_ground).any():
-            rest = self._execute(np.zeros(0, SESSION), below_s)
+            rest = self._execute(np.zeros(0, SESSION), math.inf, below_s)
             assert isinstance(rest, Plan)
             return rest
         last_short = 0
         margin, drain_factor = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
+        stopgap: Plan | None = None  # the soonest of those that mend what is short, and end late
         for growth in _GROWTHS:
             best: Plan | None = None
             late = False
@@ -135,20 +149,26 @@ class SplitRound:
                     continue
                 plan: Plan | _Short | None = None
                 if self._carried_s(sessions) < below_s:
-                    plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
+                    plan = self._execute(
+                        sessions, fluid_s, late_s if best is None else min(late_s, best.end_s)
+                    )
+                if isinstance(plan, _Short):
+                    stopgap = sooner(stopgap, plan.mended)
                 if plan is None:
                     late = True
                 elif isinstance(plan, Plan):
-                    best = plan if best is None or plan.end_s < best.end_s else best
+                    best = sooner(best, plan)
                 elif short is None or plan.part.sum() < short.part.sum():
                     short = plan
             if best is not None or late:
-                return best
+                return sooner(best, stopgap)
             assert short is not None
             groups = np.flatnonzero(short.part)
             last_short = int(groups[0])
             margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
             drain_factor[groups] *= _DRAINS
+        if stopgap is not None:
+            return stopgap
         name = self._group_names()[last_short]
         raise NoRouteError(
             f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
@@ -282,9 +302,10 @@ class SplitRound:
             flight_s[label] = float(reach_s[np.isfinite(reach_s)].max(initial=0.0)) / 2.0
         return flight_s
 
-    def _execute(self, sessions: np.ndarray, below_s: float) -> Plan | _Short | None:
-        """Everything that happens in the round, or what these sessions do not suffice for.
+    def _execute(self, sessions: np.ndarray, fluid_s: float, below_s: float) -> Plan | _Short | None:
+        """Everything that happens in the round, or what these sessions are too short for.
 
+        They are too short where the steps cannot end about when the fluid does, at ``fluid_s``.
         None where the steps on the ground do not end before ``below_s``.
         """
         key = sessions[_DECIDED].tobytes()
@@ -296,25 +317,41 @@ class SplitRound:
         steps = self._train(sessions, delivery, below_s)
         if steps is None:
             return None
-        if steps.left.any():
-            return self._too_short.setdefault(key, self._short(steps.left, self._todo()))
-        return self._completed(sessions, delivery, steps)
+        if not steps.beyond.any():
+            return self._completed(delivery, steps)
+        mended = None if steps.left.any() else self._completed(delivery, steps)
+        if not self._on_time(mended, fluid_s):
+            urgent = self._train(sessions, delivery, below_s, urgent_first=True)
+            if urgent is not None and not urgent.left.any():
+                mended = sooner(mended, self._completed(delivery, urgent))
+        if self._on_time(mended, fluid_s):
+            return mended
+        short = dataclasses.replace(self._short(steps.beyond, self._todo()), mended=mended)
+        return self._too_short.setdefault(key, short)
 
-    def _train(self, sessions: np.ndarray, delivery: Delivery, below_s: float) -> Steps | None:
+    def _on_time(self, plan: Plan | None, fluid_s: float) -> bool:
+        """Whether the steps of a plan end about when the fluid does."""
+        if plan is None or math.isinf(fluid_s):
+            return False
+        return float(plan.finish_s.max()) <= self.start_s + _LATE * (fluid_s - self.start_s)
+
+    def _train(
+        self, sessions: np.ndarray, delivery: Delivery, below_s: float, *, urgent_first: bool = False
+    ) -> Steps | None:
         """The steps of all samples; None where those on the ground do not end before ``below_s``."""
         if not self.workload.central and not self.workload.crosses:
             return local_steps(self.problem, self.samples, self.done, sessions)
         blocks = self._grounded_blocks() + delivery.blocks
         if self.workload.central:
             return central_steps(self.problem, self.samples, self.done, sessions, blocks)
-        ground = GroundSteps(self.network, sessions, busy=delivery.busy)
+        ground = GroundSteps(self.network, sessions, busy=delivery.busy, urgent_first=urgent_first)
         return ground.run(blocks, self.done, below_s=below_s)
 
-    def _completed(self, sessions: np.ndarray, delivery: Delivery, steps: Steps) -> Plan:
+    def _completed(self, delivery: Delivery, steps: Steps) -> Plan:
         """The plan of the round: what satellites train by themselves and the average are added to the steps."""
         train, trained_s = self._train_aboard()
         finish_s = np.maximum(steps.finish_s, trained_s)
-        antennas = Antennas(self._bookings(sessions, steps, delivery), self.resources)
+        antennas = Antennas(self._bookings(steps, delivery), self.resources)
         parts = [train, delivery.activities, steps.activities]
         delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
         if self.workload.aggregate_bytes or self.workload.update_bytes:
@@ -349,8 +386,9 @@ class SplitRound:
         need = np.maximum(np.bincount(self.group, samples, groups), 1.0)
         return _Short(np.bincount(self.group, left, groups) / need)
 
-    def _bookings(self, sessions: np.ndarray, steps: Steps, delivery: Delivery) -> list[Booking]:
+    def _bookings(self, steps: Steps, delivery: Delivery) -> list[Booking]:
         """The sessions that carry anything, up to their last byte; without any, those that stand at the start."""
+        sessions = steps.sessions
         if not len(sessions):
             return standing_bookings(self.passes, self.pointed, self.start_s)
         held_until_s = steps.held_until_s.copy()
@@ -358,13 +396,10 @@ class SplitRound:
             owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
             held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
         return [
-            Booking(
-                int(session["satellite"]), int(session["station"]), start_s=float(session["start_s"]),
-                data_s=float(session["data_s"]), end_s=until_s, pass_index=int(session["pass_index"]),
-            )
+            booking_of(session, end_s=until_s)
             for session, until_s in zip(sessions, held_until_s.tolist(), strict=True)
             if until_s > session["data_s"]
-        ]  # fmt: skip
+        ]
 
     def _train_aboard(self) -> tuple[np.ndarray, np.ndarray]:
         """The samples that stay on board, and when they are done; embedding and head for the others come first."""

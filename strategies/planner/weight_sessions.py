@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.planner.antennas import Antennas, Booking, sessions_of
+from strategies.planner.antennas import Antennas, Booking, booking_of, sessions_of
 from strategies.problem.network import first_members, passes_of
 from strategies.problem.plan import Kind, activities
 from strategies.problem.workload import Resources
@@ -160,12 +160,8 @@ class WeightSessions:
             group = int(sessions["group"][row])
             through_s[group], last[group] = arrived_s[row], satellite[row]
         bookings = [
-            Booking(
-                int(session["satellite"]),
-                int(session["station"]),
-                start_s=float(session["start_s"]),
-                data_s=float(session["data_s"]),
-                end_s=float(session["end_s"]),
+            replace(
+                booking_of(session, end_s=float(session["end_s"])),
                 pass_index=int(index[session["pass_index"]]),
             )
             for session in sessions

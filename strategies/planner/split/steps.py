@@ -14,11 +14,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from strategies.planner.split.answers import Answer, AnswerHop, AnswerLog, LinkState, Path, Window
 from strategies.planner.split.chains import chains_of
+from strategies.planner.split.further_sessions import FurtherSessions
 from strategies.planner.split.round_network import RoundNetwork
 from strategies.planner.split.shares import BURST_S, BusyTimes
 from strategies.planner.split.transport import FeatureChunk
@@ -38,14 +40,18 @@ _TOGETHER = 32  # satellites whose chains of steps fill each other's waiting tim
 class Steps:
     """When each satellite's last step is over (``finish_s``, shape ``(N,)``), what was done, what could not be.
 
-    ``held_until_s[i]`` is when session ``i`` carries its last byte, ``left`` the samples without connection, ``order``
-    (dtype ``STEP``) the steps in the order of the ground, which ends at ``end_s``.
+    ``held_until_s[i]`` is when session ``i`` of ``sessions`` carries its last byte: those that were given, and after
+    them the further ones that answers took.  ``beyond`` are the samples, shape ``(N,)``, for which those that were
+    given did not suffice, and ``left`` those of them without connection.  ``order`` (dtype ``STEP``) are the steps in
+    the order of the ground, which ends at ``end_s``.
     """
 
     finish_s: np.ndarray
     activities: np.ndarray
     _: KW_ONLY
+    sessions: np.ndarray
     held_until_s: np.ndarray
+    beyond: np.ndarray
     left: np.ndarray
     end_s: float
     order: np.ndarray = field(default_factory=lambda: np.empty(0, STEP))
@@ -75,7 +81,13 @@ def local_steps(
     )
     end_s = float(finish_s.max(initial=start_s))
     return Steps(
-        finish_s, rows, held_until_s=sessions["data_s"].copy(), left=np.zeros(len(samples), int), end_s=end_s
+        finish_s,
+        rows,
+        sessions=sessions,
+        held_until_s=sessions["data_s"].copy(),
+        beyond=np.zeros(len(samples), int),
+        left=np.zeros(len(samples), int),
+        end_s=end_s,
     )
 
 
@@ -135,7 +147,9 @@ def central_steps(
     return Steps(
         finish_s,
         np.concatenate(rows),
+        sessions=sessions,
         held_until_s=sessions["data_s"].copy(),
+        beyond=np.zeros(len(samples), int),
         left=np.zeros(len(samples), int),
         end_s=now_s,
     )
@@ -185,21 +199,19 @@ class GroundSteps:
 
     A step goes through the session that brought its features while that is held, else through another of the
     group.  ``busy`` knows when features are on an inter-satellite link (node, peer) or a downlink (session, "down").
+    With ``urgent_first`` the satellites that have least time to spare before their sessions are over go first.
     """
 
-    def __init__(self, network: RoundNetwork, sessions: np.ndarray, *, busy: BusyTimes) -> None:
+    def __init__(
+        self, network: RoundNetwork, sessions: np.ndarray, *, busy: BusyTimes, urgent_first: bool = False
+    ) -> None:
         workload, rates = network.problem.workload, network.problem.rates
         self.workload, self.routes, self.start_s = workload, network.links.routes, network.problem.start_s
         self.up_bits, self.down_bits = workload.up_bytes * 8.0, workload.c3_bytes * 8.0
-        one_pass = network.contacts[sessions["pass_index"]]
-        self.up_bps, self.down_bps = one_pass["up_bps"].tolist(), one_pass["down_bps"].tolist()
-        self.owlt_s = one_pass["owlt_s"].tolist()
         self.chained, self.ordered = workload.chained, workload.shared_adapter
-        self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
-        self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
         # What features leave of a link for the small crossings of steps.
         self.down_share, self.isl_share = 1.0 - network.shares.downlink, 1.0 - network.shares.isl
-        self.busy = busy
+        self.busy, self.urgent_first = busy, urgent_first
         self.forward_s = workload.backbone_forward_flops / rates.ground_flops
         self.backward_s = workload.backbone_backward_flops / rates.ground_flops
         self.message_s, self.micro_batches = rates.message_s, workload.micro_batches
@@ -215,18 +227,38 @@ class GroundSteps:
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
         self.group = network.links.group.tolist()
-        self.label = sessions["group"].tolist()
-        self.sessions_of: dict[
-            int, tuple[np.ndarray, np.ndarray, np.ndarray]
-        ] = {}  # by data_s, of each group
-        for label in set(self.label):
-            of_group = np.flatnonzero(sessions["group"] == label)
-            of_group = of_group[np.argsort(sessions["data_s"][of_group], kind="stable")]
-            self.sessions_of[label] = (sessions["data_s"][of_group], sessions["limit_s"][of_group], of_group)
+        self.network = network
+        self._hold_sessions(sessions)
         self.held_until_s = sessions["data_s"].copy()
         self.booked_over: list[tuple[tuple, LinkState]] = []  # links as they were before they were booked
         # Of the last step, from the end of its forward pass to the start of its backward pass.
         self.round_trip_s = 0.1
+
+    def _hold_sessions(self, sessions: np.ndarray) -> None:
+        """Send answers through these sessions."""
+        self.sessions = sessions
+        one_pass = self.network.contacts[sessions["pass_index"]]
+        self.up_bps, self.down_bps = one_pass["up_bps"].tolist(), one_pass["down_bps"].tolist()
+        self.owlt_s = one_pass["owlt_s"].tolist()
+        self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
+        self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
+        # By data_s, of each group.
+        self.sessions_of: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for label in np.unique(sessions["group"]).tolist():
+            of_group = np.flatnonzero(sessions["group"] == label)
+            of_group = of_group[np.argsort(sessions["data_s"][of_group], kind="stable")]
+            self.sessions_of[label] = (sessions["data_s"][of_group], sessions["limit_s"][of_group], of_group)
+
+    @cached_property
+    def further(self) -> FurtherSessions:
+        """What is left of antennas and beams beside the sessions that were given."""
+        contacts, links = self.network.contacts, self.network.links
+        return FurtherSessions(
+            contacts,
+            links.group[contacts["satellite"]],
+            sessions=self.sessions,
+            resources=self.network.problem.resources,
+        )
 
     def run(
         self, blocks: Sequence[FeatureChunk], done: np.ndarray, *, below_s: float = math.inf
@@ -242,7 +274,7 @@ class GroundSteps:
         self.longest = [(-chain.left(), satellite) for satellite, chain in self.chains.items()]
         heapq.heapify(self.longest)
         self.finish_s = np.full(len(done), self.start_s)
-        self.left = np.zeros(len(done), int)
+        self.beyond, self.left = np.zeros((2, len(done)), int)
         begun = sorted((chain.features_s(), satellite) for satellite, chain in self.chains.items())
         # They go so many at a time, first features first, so that satellites finish early; among those all
         # advance together, which keeps the ground busy to the end of the last.
@@ -271,7 +303,9 @@ class GroundSteps:
         return Steps(
             self.finish_s,
             np.concatenate([self.log.activities(), head]),
+            sessions=self.sessions,
             held_until_s=self.held_until_s,
+            beyond=self.beyond,
             left=self.left,
             end_s=max(self.free_s, float(self.finish_s.max(initial=self.start_s))),
             order=order,
@@ -296,9 +330,18 @@ class GroundSteps:
         return self._worth_waiting_s()
 
     def _precedence(self, satellite: int) -> tuple[float, ...]:
-        """Who goes first: those with most left, which end last; with an adapter so many at a time."""
-        left = -self.chains[satellite].left()
-        return (left,) if self.ordered else (self.rank[satellite], left)
+        """Who goes first: the most urgent, or those with most left, which end last (of a shared adapter all alike)."""
+        left = self.chains[satellite].left()
+        if self.ordered:
+            return (-left,)
+        if not self.urgent_first:
+            return self.rank[satellite], -left
+        return self.rank[satellite], self._over_s(satellite) - left * (self.forward_s + self.backward_s)
+
+    def _over_s(self, satellite: int) -> float:
+        """When the last session of a satellite's group has to be over."""
+        held = self.sessions_of.get(self.group[satellite])
+        return float(held[1].max()) if held else self.start_s
 
     def _worth_waiting_s(self) -> float:
         """When a step of a shared adapter is to begin, so that most samples are learnt from per second.
@@ -439,6 +482,8 @@ class GroundSteps:
                 retry_s = self._answer(member, start_s, length_s)
                 if retry_s is None:
                     continue
+                if math.isinf(retry_s):
+                    retry_s = self._further_s(self.group[member.satellite], start_s)
                 if math.isfinite(retry_s):
                     heapq.heappush(self.waiting, (max(retry_s, start_s + 1e-3), member.satellite))
                 else:
@@ -459,6 +504,23 @@ class GroundSteps:
                     heapq.heappush(self.ready, (*self._precedence(satellite), start_s, satellite))
         self.booked_over.clear()
         return members
+
+    def _further_s(self, label: int, from_s: float) -> float:
+        """Take a further session for a group and return from when on it carries data; infinity where there is none."""
+        sample_s = self.forward_s + self.backward_s
+        least_s = self.round_trip_s + self.workload.micro_batch * sample_s + _SPARE_S
+        left = []
+        for satellite, chain in self.chains.items():
+            if self.group[satellite] == label:
+                left.append(chain.left())
+                self.beyond[satellite] = self.beyond[satellite] or chain.left()
+        wanted_s = max(sum(left) * sample_s, max(left) / self.workload.micro_batch * least_s)
+        taken = self.further.take(label, from_s, least_s=least_s, wanted_s=wanted_s)
+        if not len(taken):
+            return math.inf
+        self._hold_sessions(np.concatenate([self.sessions, taken]))
+        self.held_until_s = np.concatenate([self.held_until_s, taken["data_s"]])
+        return float(taken["data_s"][0])
 
     def _slow(self, members: Sequence[_Member], start_s: float) -> list[_Member]:
         """Those of a step whose gradients come much later than the first, where they need not share one."""
