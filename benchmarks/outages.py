@@ -7,6 +7,10 @@ and of a minute. Printed are the length under a clear sky, the median, 5 % and 9
 clear sky: 1.5 at most is the bar. Beside it is the median of rounds planned with all outages known beforehand, which no
 planning anew can beat by more than the planner is off: a round whose only pass is out waits for the next one,
 whoever plans it. What has crossed when an outage interrupts a plan, samples, sums and averages, is not sent again.
+
+The bar is that of ``demo``, whose rounds last longer than outages do and than it takes until one is noticed
+(``uncertainty.notice_s``, 60 s).  A round of ``walker-12`` takes 11.5 s: one interruption makes six times that of it,
+all but 11.6 s of which is the notice.
 """
 
 from __future__ import annotations
