@@ -49,9 +49,9 @@ the one that it was trained from and its own.
 """
 _TAIL = """
 Published schedules train the whole model on board (`sfl-leo`: its first quarter) and move all of its weights, as
-their papers do with far smaller models. With a foundation model, moving them takes most of the time. The rows below them
-train an adapter, or a model on the ground. Lengths are of rounds: how many rounds each needs for an accuracy is not in
-them. `skysplit compare SCENARIO --schedules --curve RUN` sets the accuracies of a run beside every row.
+their papers do with far smaller models. With a foundation model, moving them takes most of the time. The rows below
+them train an adapter, or a model on the ground. Lengths are of rounds: how many rounds each needs for an accuracy is
+not in them. `skysplit compare SCENARIO --schedules --curve RUN` sets the accuracies of a run beside every row.
 """
 
 

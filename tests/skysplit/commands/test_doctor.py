@@ -67,7 +67,7 @@ def test_a_cache_that_cannot_be_made_is_a_fault(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_superlink_left_running_is_named_with_its_process(tmp_path: Path) -> None:
     script = tmp_path / "flower-superlink"
-    script.write_text("print('up', flush=True)\nimport time\ntime.sleep(60)\n")
+    script.write_text("print('up', flush=True)\nimport time\ntime.sleep(600)\n")
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as left:
         try:
             assert left.stdout

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import pytest
+from every_pair import every_pair
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, make_world, worlds
@@ -44,9 +45,7 @@ def assert_ends_as_planned(plan, world, workload, rates, resources, state=None) 
     assert flown.end_s - plan.start_s == pytest.approx(plan.makespan_s, rel=within)
 
 
-@pytest.mark.parametrize("strategy_config", ["b", "d", "e"])
-@pytest.mark.parametrize("head", _HEADS.values(), ids=_HEADS.keys())
-@pytest.mark.parametrize("adapter", _ADAPTERS.values(), ids=_ADAPTERS.keys())
+@every_pair("adapter, head, strategy_config", _ADAPTERS, _HEADS, ["b", "d", "e"])
 def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
     adapter, head, strategy_config
 ) -> None:
@@ -55,11 +54,12 @@ def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
     assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
 
 
-@pytest.mark.parametrize("strategy_config", ["b", "d", "e"])
-@pytest.mark.parametrize(
-    "mode", ["head", "features", "downlink", "onboard-head", "onboard-lora", "onboard-full"]
+@every_pair(
+    "mode, strategy_config, epochs",
+    ["head", "features", "downlink", "onboard-head", "onboard-lora", "onboard-full"],
+    ["b", "d", "e"],
+    [1, 3],
 )
-@pytest.mark.parametrize("epochs", [1, 3])
 def test_a_round_of_every_other_mode_ends_as_planned(mode, strategy_config, epochs) -> None:
     workload = make_workload(6, 96, mode=mode, epochs=epochs)
     plan = plan_round(make_problem(WORLD, workload, rates=_MESSAGES), LADDER[strategy_config])

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from every_pair import every_pair
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, WORLD, drawn, make_workload, make_world, worlds
@@ -69,9 +70,12 @@ def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case
         assert went[-1:] == pytest.approx(came[-1:])
 
 
-@pytest.mark.parametrize("intra", ["none", "sequential", "parallel", "all-gather"])
-@pytest.mark.parametrize("ground", ["own-window", "first-contact", "nearest", "topology-aware"])
-@pytest.mark.parametrize("inter", ["none", "nearest", "grid", "min-latency"])
+@every_pair(
+    "intra, ground, inter",
+    ["none", "sequential", "parallel", "all-gather"],
+    ["own-window", "first-contact", "nearest", "topology-aware"],
+    ["none", "nearest", "grid", "min-latency"],
+)
 def test_every_combination_of_switches_gives_a_plan_that_can_be_flown(intra, ground, inter) -> None:
     workload = make_workload(6, 40)
     plan = plan_round(make_problem(WORLD, workload, 50.0), StrategyConfig.parse(intra, ground, inter))
