@@ -46,17 +46,17 @@ def read_rows(path: Path, image_columns: Sequence[str]) -> ManifestRows | None:
         ImageryError: One is not readable.
     """
     if path.is_file():
-        return ManifestRows(path, path.parent, _read(path))
+        return ManifestRows(path, path.parent, table=_read(path))
     own = _manifest_in(path)
     if own is not None:
-        return ManifestRows(own, path, _read(own))
+        return ManifestRows(own, path, table=_read(own))
     folders = sorted(folder for folder in path.glob("*") if folder.is_dir() and subset_called(folder.name))
-    found = [(folder, file) for folder in folders if (file := _manifest_in(folder))]
-    if not found:
+    manifests = [(folder, file) for folder in folders if (file := _manifest_in(folder))]
+    if not manifests:
         return None
-    tables = [_below(folder.name, _read(file), image_columns) for folder, file in found]
+    tables = [_below(folder.name, _read(file), image_columns) for folder, file in manifests]
     rows = pa.concat_tables(tables, promote_options="permissive")
-    return ManifestRows(path / "*" / found[0][1].name, path, rows)
+    return ManifestRows(path / "*" / manifests[0][1].name, path, table=rows)
 
 
 def column_called(table: pa.Table, *names: str) -> str | None:
