@@ -22,7 +22,7 @@ Clouds of three sensors, a class of each pixel (`skysplit run clouds`), mean IoU
     clouds-token-views: images cross once
     clouds-convolution: the convolutional decoder
     clouds-int8, clouds-int4: states coarser
-    clouds-narrow: a bottleneck of 120 values a patch, int8: an eighth of the fp16 states; at most 0.01 below
+    clouds-narrow: a bottleneck of 224 values a patch, int4: an eighth of the fp16 states; at most 0.01 below
     clouds-narrower: 64 values, int4
     clouds-S2, clouds-L7, clouds-L5: one sensor's satellites alone; clouds is at least as good on its test tiles
 
@@ -85,7 +85,7 @@ CASES |= {
     "clouds-convolution": {"task.decoder": "convolution"},
     "clouds-int8": {"crossings.hidden": "int8"},
     "clouds-int4": {"crossings.hidden": "int4"},
-    "clouds-narrow": {"split.bottleneck": "120", "crossings.hidden": "int8"},
+    "clouds-narrow": {"split.bottleneck": "224", "crossings.hidden": "int4"},
     "clouds-narrower": {"split.bottleneck": "64", "crossings.hidden": "int4"},
     "clouds-S2": ALONE,
     "clouds-L7": ALONE,

@@ -16,6 +16,9 @@ from skysplit.launch.satellites import satellites_of
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
+# Of a run so short a process costs more than it saves: 13 s of CPU time until it has imported what it needs, where a
+# satellite that is suspended and resumed takes 0.1 s. Rounds times local epochs.
+_SHORT_EPOCHS = 10
 _CLUSTER_S = 5.0
 _STARTS = 3  # attempts: Ray gives its agents 15 s to start, which a busy machine can exceed
 _SOCKET_PATH_BYTES = 107  # on Linux; Ray refuses longer ones
@@ -49,7 +52,7 @@ def simulate(
             "simulation serves four more than there are cores, 32 at most"
         )
     satellites = len(satellites_of(scenario, on_progress))
-    together = min(satellites, max_concurrency or most_at_once())
+    together = min(satellites, max_concurrency or _chosen_at_once(scenario))
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
     if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
         nodes += f" init-args-num-cpus={together}"
@@ -100,6 +103,14 @@ def most_at_once() -> int:
     """Return the number of satellites that Flower serves at once, limited to half of the free memory."""
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(2, min(_most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
+
+
+def _chosen_at_once(scenario: Scenario) -> int:
+    """Return the number of satellites at once where nobody names it: in a short run no more than there are cores."""
+    epochs = scenario.training.rounds * scenario.training.local_epochs
+    if epochs > _SHORT_EPOCHS:
+        return most_at_once()
+    return min(most_at_once(), max(2, os.cpu_count() or 1))
 
 
 def _most_served() -> int:

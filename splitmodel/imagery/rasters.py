@@ -183,10 +183,10 @@ def _by_gdal(file: Path | bytes, *, is_mask: bool = False) -> Raster:
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
             if isinstance(file, bytes):
                 with MemoryFile(file) as memory, memory.open(driver=driver) as dataset:
-                    raster = _of_dataset(dataset, is_palette)
+                    raster = _of_dataset(dataset, is_palette, is_mask)
             else:
                 with rasterio.open(file, driver=driver) as dataset:
-                    raster = _of_dataset(dataset, is_palette)
+                    raster = _of_dataset(dataset, is_palette, is_mask)
     except RasterioError as error:
         raise RasterError(" ".join(str(error).split())[:200] or type(error).__name__) from error
     turn = tags.orientation
@@ -203,7 +203,7 @@ def _driver(header: bytes) -> str:
     return "PNG" if header.startswith(_PNG) else "JP2OpenJPEG"
 
 
-def _of_dataset(dataset: Any, is_palette: bool) -> Raster:
+def _of_dataset(dataset: Any, is_palette: bool, is_mask: bool) -> Raster:
     if dataset.subdatasets:
         return _of_pages(dataset)
     values = np.moveaxis(dataset.read(), 0, -1)
@@ -217,7 +217,18 @@ def _of_dataset(dataset: Any, is_palette: bool) -> Raster:
         description or (colour if colour in _COLOURS else "")
         for description, colour in zip(dataset.descriptions, colours, strict=True)
     )
+    if is_mask and values.dtype.kind in "iu":
+        return Raster(_class_numbers(values), bands)
     return _with_holes(values, bands, dataset)
+
+
+def _class_numbers(values: NDArray) -> NDArray:
+    """Whole numbers of whatever depth as whole numbers, where 16 bits hold them: masks are often written as int64."""
+    for dtype in (np.uint8, np.uint16, np.int16):
+        limits = np.iinfo(dtype)
+        if limits.min <= values.min() and values.max() <= limits.max:
+            return values.astype(dtype)
+    return _exact(values)
 
 
 def _with_holes(values: NDArray, bands: tuple[str, ...], dataset: Any) -> Raster:

@@ -16,7 +16,7 @@ _TASKS_OF = {
     TargetKind.MULTI_LABEL: (TaskKind.MULTI_LABEL,),
     TargetKind.NUMBERS: (TaskKind.REGRESSION,),
     TargetKind.MASK: (TaskKind.SEGMENTATION, TaskKind.PIXEL_REGRESSION),
-    TargetKind.RASTER: (TaskKind.PIXEL_REGRESSION,),
+    TargetKind.RASTER: (TaskKind.PIXEL_REGRESSION, TaskKind.SEGMENTATION),
 }
 _PLANNED_CLASSES = 10  # of a head that is planned and not trained, where nothing says how many
 
@@ -42,6 +42,8 @@ def task_for(settings: Mapping[str, Any], targets: Targets, where: str) -> Task:
             f'task.kind: found "{kind_set}", but {where} has {targets.kind}; allowed: {", ".join(allowed)}'
         )
     kind = TaskKind(kind_set) if kind_set != "auto" else allowed[0]
+    if kind_set == "auto" and settings["classes"] and TaskKind.SEGMENTATION in allowed:
+        kind = TaskKind.SEGMENTATION  # masks may be written as floating point, too
     if kind is TaskKind.SEGMENTATION:
         if not targets.names and len(settings["classes"]) < 2:
             raise TaskError(

@@ -27,7 +27,8 @@ def prepared_masks(
 ) -> Tensor:
     """Return the class of each pixel of the model's grid, int64 of shape (len(indices), height, width), or 255.
 
-    A mask of another size is resized by taking the nearest pixel, so that no class comes about that was not there.
+    A mask of another size is resized by taking the nearest pixel, so that no class comes about that was not there. Of a
+    mask in floating point, NaN is no class.
 
     Args:
         images: A set with masks.
@@ -41,16 +42,24 @@ def prepared_masks(
     """
     ready = []
     for index in indices:
-        mask = images.mask(int(index)).astype(np.int64)
+        mask = _whole(images.mask(int(index)), images.name(int(index)), ignore_index)
         wrong = mask[((mask < 0) | (mask >= classes)) & (mask != ignore_index)]
         if wrong.size:
             raise ImageryError(
                 f"{images.name(int(index))}: its mask holds {wrong[0]}; allowed: 0 to {classes - 1}, or "
-                f"{ignore_index} for no class"
+                f"{ignore_index} for no class (task.ignore_index)"
             )
         mask[mask == ignore_index] = IGNORED
         ready.append(_on_grid(mask, preprocess).long())
     return torch.stack(ready)
+
+
+def _whole(mask: NDArray, name: str, ignore_index: int) -> NDArray[np.int64]:
+    if np.issubdtype(mask.dtype, np.floating):
+        mask = np.where(np.isnan(mask), ignore_index, mask)
+        if (odd := mask[mask != np.round(mask)]).size:
+            raise ImageryError(f"{name}: its mask holds {odd[0]:g}; allowed: whole numbers, the classes")
+    return mask.astype(np.int64)
 
 
 def prepared_rasters(

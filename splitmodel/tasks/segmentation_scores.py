@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from splitmodel.tasks.masks import IGNORED
-
-if TYPE_CHECKING:
-    from torchmetrics.classification import MulticlassConfusionMatrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +49,7 @@ class SegmentationScorer:
 
     def __init__(self, classes: int, *, ignored: int = IGNORED) -> None:
         self._classes, self._ignored = classes, ignored
-        self._groups: dict[str, MulticlassConfusionMatrix] = {}
+        self._groups: dict[str, Tensor] = {}  # confusion matrices
 
     def add(self, logits_BKHW: Tensor, masks_BHW: Tensor, groups: Sequence[str] | None = None) -> None:
         """Count a batch.
@@ -72,18 +68,18 @@ class SegmentationScorer:
                 f"logits must be of shape ({images}, {self._classes}, {height}, {width}); "
                 f"found {tuple(logits_BKHW.shape)}"
             )
-        # Imported by who scores: it takes seconds, and satellites only train.
-        from torchmetrics.classification import MulticlassConfusionMatrix
-
         predicted = logits_BKHW.argmax(1)
         names = list(groups) if groups is not None else [""] * images
         for name in dict.fromkeys(names):
             rows = torch.tensor([other == name for other in names], device=masks_BHW.device)
-            if name not in self._groups:
-                self._groups[name] = MulticlassConfusionMatrix(self._classes, ignore_index=self._ignored).to(
-                    masks_BHW.device
-                )
-            self._groups[name].update(predicted[rows], masks_BHW[rows])
+            counted = self._counted(predicted[rows], masks_BHW[rows])
+            self._groups[name] = counted + self._groups.get(name, 0)
+
+    def _counted(self, predicted: Tensor, masks: Tensor) -> Tensor:
+        """Pixels by true and predicted class. Counted here, because importing torchmetrics takes seconds."""
+        known = masks != self._ignored
+        pairs = masks[known].long() * self._classes + predicted[known]
+        return pairs.bincount(minlength=self._classes**2).view(self._classes, self._classes).cpu()
 
     def score(self) -> SegmentationScore:
         """Return the score of all that was counted."""
@@ -92,7 +88,4 @@ class SegmentationScorer:
 
     def by_group(self) -> dict[str, SegmentationScore]:
         """Return the score of each group."""
-        return {
-            name: SegmentationScore(metric.confmat.cpu().clone())
-            for name, metric in sorted(self._groups.items())
-        }
+        return {name: SegmentationScore(confusion) for name, confusion in sorted(self._groups.items())}

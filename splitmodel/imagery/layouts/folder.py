@@ -11,8 +11,9 @@ import numpy as np
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import ImageSource
 from splitmodel.imagery.layouts.manifest import ImageTable, folder_columns, open_manifest_rows, read_manifest
+from splitmodel.imagery.layouts.manifest_files import SUFFIXES as MANIFEST_SUFFIXES
 from splitmodel.imagery.layouts.masks_beside import IMAGE_FOLDERS, MASK_FOLDERS, is_in, pair_masks
-from splitmodel.imagery.layouts.subsets import subset_called
+from splitmodel.imagery.layouts.subsets import composed, subset_called
 from splitmodel.imagery.rasters import SUFFIXES, RasterError, read_mask, read_raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.targets import Targets, classes, masks
@@ -24,12 +25,12 @@ _ALLOWED = (
 
 
 def open_folder(path: Path, reading: Reading) -> ImageSource:
-    """Open a folder of images, or the CSV that lists them.
+    """Open a folder of images, or the manifest that lists them.
 
     Raises:
         ImageryError: It holds no image, or is laid out in a way that cannot be told; what is allowed is listed.
     """
-    if path.is_file() and path.suffix.lower() == ".csv":
+    if path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES:
         return open_manifest_rows(read_manifest(path), reading)
     if not path.is_dir():
         raise ImageryError(f"{path}: not a folder; allowed: {_ALLOWED}")
@@ -81,7 +82,7 @@ def _sensor_levels(reading: Reading) -> frozenset[int]:
 def _parts(file: Path, path: Path, levels: frozenset[int]) -> tuple[str, ...]:
     """Folders on the way to a file, without those that name sensor or place."""
     parts = file.relative_to(path).parts[:-1]
-    return tuple(part for level, part in enumerate(parts) if level not in levels)
+    return tuple(composed(part) for level, part in enumerate(parts) if level not in levels)
 
 
 def _class_files(

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from splitmodel.imagery.errors import ImageryError
+from splitmodel.imagery.layouts.subsets import composed
 from splitmodel.imagery.rasters import SUFFIXES
 from splitmodel.imagery.targets import TargetKind, Targets, classes
 
@@ -141,7 +142,7 @@ def _class_word(column: LabelColumn, row: int, value: Any) -> Any:
     if isinstance(value, str):
         if not value.strip():
             raise _error(column, row, value)
-        return value
+        return composed(value)
     if not isinstance(value, int) or value < 0:
         raise _error(column, row, value)
     if not names:

@@ -1,48 +1,50 @@
-"""A CSV that lists images, with what folders do not say: labels, subset, sensor, place."""
+"""A manifest that lists images, with what folders do not say: labels, subset, sensor, place."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import ImageSource
 from splitmodel.imagery.layouts.labels import LabelColumn, is_mask_column, targets_of
-from splitmodel.imagery.layouts.subsets import subset_called, subsets_in_column
+from splitmodel.imagery.layouts.manifest_files import column_called, read_rows
+from splitmodel.imagery.layouts.subsets import composed, subset_called, subsets_in_column
 from splitmodel.imagery.rasters import SUFFIXES, RasterError, read_mask, read_raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.targets import masks
 
-_NAMES = ("manifest.csv", "metadata.csv")
 _IMAGE_COLUMNS = ("image", "file_name", "filename", "file", "path", "tile", "name")
 _LABEL, _MASK, _SPLITS = "label", "mask", ("split", "subset")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """A CSV and what it says.
+    """A manifest and what it says.
 
     Attributes:
-        file: The CSV.
-        table: Its rows, every column as text.
+        file: The manifest.
+        table: Its rows; of a CSV, every column as text.
+        base: The folder from which it names images.
     """
 
     file: Path
     table: pa.Table
+    _: KW_ONLY
+    base: Path
 
     def image_column(self, reading: Reading) -> str:
         """Return the column that names the images."""
         if reading.image_column:
             self.require(reading.image_column, "data.image_column")
             return reading.image_column
-        column = next((name for name in _IMAGE_COLUMNS if name in self.table.column_names), None)
+        column = column_called(self.table, *_IMAGE_COLUMNS)
         if column is None:
             raise ImageryError(
                 f"{self.file}: no column names the images; found {', '.join(self.table.column_names)}; allowed: one of "
@@ -52,7 +54,7 @@ class ImageTable:
 
     def has_labels(self, reading: Reading) -> bool:
         """Whether it says what the images are labelled with."""
-        return bool(reading.label_column) or not {_LABEL, _MASK}.isdisjoint(self.table.column_names)
+        return bool(reading.label_column) or column_called(self.table, _LABEL, _MASK) is not None
 
     def require(self, column: str, key: str) -> None:
         """Raise ImageryError where a column is missing."""
@@ -91,8 +93,8 @@ class ImageTable:
         by_name: dict[str, list[int]] = defaultdict(list)
         for row, value in enumerate(self.table[column].cast(pa.string()).to_pylist()):
             if value is not None:
-                by_name[value.strip()].append(row)
-        splits = next((name for name in _SPLITS if name in self.table.column_names), None)
+                by_name[composed(value.strip())].append(row)
+        splits = column_called(self.table, *_SPLITS)
         words = self.table[splits].cast(pa.string()).to_pylist() if splits else []
         rows = []
         for file in files:
@@ -110,46 +112,36 @@ class ImageTable:
 
 
 def read_manifest(path: Path) -> ImageTable | None:
-    """Read a CSV, or the manifest of a folder; ``None`` where a folder has none.
+    """Read a manifest, or that of a folder; ``None`` where a folder has none.
 
     Raises:
         ImageryError: It is not readable.
     """
-    file = path if path.is_file() else next((path / name for name in _NAMES if (path / name).is_file()), None)
-    if file is None:
-        return None
-    try:
-        with pa.csv.open_csv(file) as reader:
-            names = reader.schema.names
-        as_text = dict.fromkeys(names, pa.string())  # tile 007 stays 007; see _typed
-        options = pa.csv.ConvertOptions(
-            column_types=as_text, strings_can_be_null=True, null_values=["", "NA", "nan", "NaN", "null"]
-        )
-        return ImageTable(file, pa.csv.read_csv(file, convert_options=options))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ImageryError(f"{file}: not readable as CSV: {error}") from error
+    rows = read_rows(path, _IMAGE_COLUMNS)
+    return None if rows is None else ImageTable(rows.file, rows.table, base=rows.base)
 
 
 def open_manifest_rows(manifest: ImageTable | None, reading: Reading) -> ImageSource:
     """Open the images that a manifest lists, with its labels or masks."""
     assert manifest is not None
     column = manifest.image_column(reading)
-    base = manifest.file.parent
+    base = manifest.base
     files = [_with_suffix(base / name) for name in manifest.texts(column)]
+    first_rows: dict[Path, int] = {}
     for row, file in enumerate(files):
         if not file.is_file():
             raise ImageryError(
                 f"{manifest.file}: row {row}: {column} {str(file.relative_to(base))!r} is no file; "
                 f"allowed: a path from {base}"
             )
+        if (first := first_rows.setdefault(file, row)) != row:
+            raise ImageryError(
+                f"{manifest.file}: row {row}: {column} {str(file.relative_to(base))!r} is the image of row {first}, "
+                "too; allowed: one row an image"
+            )
     if not files:
         raise ImageryError(f"{manifest.file}: holds no image")
-    default = (
-        _MASK
-        if _MASK in manifest.table.column_names and _LABEL not in manifest.table.column_names
-        else _LABEL
-    )
-    label = reading.label_column or default
+    label = reading.label_column or column_called(manifest.table, _LABEL, _MASK) or _LABEL
     manifest.require(label, "data.label_column")
     labels = LabelColumn(manifest.file, label, values=_typed(manifest.table[label]))
     if is_mask_column(labels):
@@ -164,7 +156,7 @@ def open_manifest_rows(manifest: ImageTable | None, reading: Reading) -> ImageSo
         targets = masks(len(files), read)
     else:
         targets = targets_of([labels])
-    split = reading.split_column or next((n for n in _SPLITS if n in manifest.table.column_names), "")
+    split = reading.split_column or column_called(manifest.table, *_SPLITS) or ""
     columns = folder_columns(base, files, reading.row_columns)
     return ImageSource(
         where=str(manifest.file),
@@ -205,7 +197,7 @@ def _calls(file: Path, root: Path) -> list[str]:
     relative = PurePath(file.relative_to(root))
     tails = [PurePath(*relative.parts[start:]) for start in range(len(relative.parts))]
     plain = [tail.with_suffix("") if tail.suffix.lower() in SUFFIXES else tail for tail in tails]
-    return [name for pair in zip(tails, plain, strict=True) for name in map(str, pair)]
+    return [composed(name) for pair in zip(tails, plain, strict=True) for name in map(str, pair)]
 
 
 def _typed(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from splitmodel.imagery.errors import ImageryError
+from splitmodel.imagery.layouts.subsets import composed
 from splitmodel.imagery.reading import Reading
 
 IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs"})
@@ -46,7 +47,7 @@ def pair_masks(path: Path, files: Sequence[Path], reading: Reading) -> list[tupl
     masks: dict[tuple[str, ...], Path] = {}
     for file in files:
         parts = file.relative_to(path).parts[:-1]
-        place = tuple(part for part in parts if part.casefold() not in IMAGE_FOLDERS | MASK_FOLDERS)
+        place = tuple(composed(part) for part in parts if part.casefold() not in IMAGE_FOLDERS | MASK_FOLDERS)
         mask_stem = (
             _stem(file, patterns["data.mask_pattern"]) if not is_apart or is_in(MASK_FOLDERS, parts) else None
         )
@@ -60,7 +61,7 @@ def pair_masks(path: Path, files: Sequence[Path], reading: Reading) -> list[tupl
         for stem, kept, what in ((image_stem, images, "images"), (mask_stem, masks, "masks")):
             if stem is None:
                 continue
-            key = (*place, stem)
+            key = (*place, composed(stem))
             if key in kept:
                 raise ImageryError(
                     f"{file}: {kept[key].name} is of the same name; allowed: one of the {what} a name"

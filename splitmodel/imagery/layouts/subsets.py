@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,11 @@ _WORDS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), TEST),
 }
 ALLOWED = "train, validation (or val, valid, dev) and test, in upper or lower case"
+
+
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC): macOS writes names of files decomposed."""
+    return unicodedata.normalize("NFC", name)
 
 
 def subset_called(word: str) -> str | None:

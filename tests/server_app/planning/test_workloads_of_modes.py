@@ -15,7 +15,7 @@ from server_app.planning.advice import advice
 from server_app.planning.round_planner import RoundPlanner
 from server_app.planning.round_traffic import Framing
 from server_app.planning.workloads import FIRST_ROUND, MissionWorkloads, PlaceInMission, mode_of, variant_of
-from splitmodel.costs.published import Profile
+from splitmodel.costs.published import Profile, published
 from strategies.problem.plan import Kind
 from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, Workload
@@ -88,6 +88,27 @@ def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> Non
     assert "token-dihedral" not in " ".join(advice(turned, small, SAMPLES, Framing()))
     on_board = scenario.model_copy(update={"training": scenario.training.model_copy(update={"mode": "head"})})
     assert "token-dihedral" not in " ".join(advice(on_board, small, SAMPLES, Framing()))
+
+
+@pytest.mark.parametrize(
+    ("profile", "bands", "side", "depth_bytes", "at_most"),
+    [("Galileo-Nano (S2-RGB, 64px p8)", 3, 64, 1, 1.0), ("DOFA-base", 12, 224, 2, 0.2)],
+)
+def test_with_token_views_and_int8_the_features_of_a_whole_run_weigh_less_than_the_images(
+    profile: str, bands: int, side: int, depth_bytes: int, at_most: float
+) -> None:
+    """EuroSAT's tiles, and twelve bands of 16 bits; with headers and names, over all rounds."""
+    settings = {"training.rounds": 20, "crossings.features": "int8"}
+    costs = dataclasses.replace(published(profile), image_bytes=float(bands * side * side * depth_bytes))
+    samples = [160] * 12
+
+    def crossing_down(augment: str) -> float:
+        scenario = load_scenario("eurosat", settings | {"training.augment": augment})
+        workloads = MissionWorkloads(scenario, costs, samples=samples)
+        return sum(one.c1_bytes for one in workloads.of_mission(variant_of(scenario, Mode.LORA)))
+
+    assert crossing_down("token-dihedral") <= at_most * costs.image_bytes
+    assert crossing_down("dihedral") > 4 * crossing_down("token-dihedral")
 
 
 def test_a_head_on_board_costs_the_whole_model_once_per_image_and_view() -> None:

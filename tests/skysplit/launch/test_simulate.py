@@ -86,3 +86,23 @@ def test_ray_that_did_not_start_is_started_again_unless_rounds_had_begun(
         assert result == {"rounds": 1}
     assert len(begun) == starts
     assert sum("again" in phase for phase in phases) == starts - 1
+
+
+@pytest.mark.parametrize(
+    ("rounds", "epochs", "is_short"), [(5, 2, True), (10, 1, True), (11, 1, False), (4, 3, False)]
+)
+def test_a_short_run_starts_no_more_processes_than_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, epochs: int, is_short: bool
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 64 << 20)
+    scenario = load_scenario("demo", {"training.rounds": rounds, "training.local_epochs": epochs})
+    assert simulate._chosen_at_once(scenario) == (4 if is_short else 8)
+
+
+def test_little_memory_limits_a_short_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(
+        os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else int(5.5 * 700e6 * 2 / 4096)
+    )
+    assert simulate._chosen_at_once(load_scenario("demo", {"training.rounds": 1})) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -274,12 +275,76 @@ def test_a_manifest_lists_images_with_labels_and_subsets(tmp_path: Path) -> None
         ("file_name,kind\n0.png,a\n1.png,b\n", "column label is missing; found file_name, kind"),
         ("which,label\n0.png,a\n", "no column names the images; found which, label"),
         ("file_name,label,split\n0.png,a,fold1\n", "row 0: split is 'fold1'; allowed: train"),
+        (
+            "file_name,label\n0.png,a\n1.png,b\n0.png,b\n",
+            r"row 2: file_name '0\.png' is the image of row 0, too",
+        ),
+        (
+            "file_name,split,label\n0.png,train,a\n0,test,a\n",
+            "row 1: file_name '0.png' is the image of row 0, too",
+        ),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_one_error(tmp_path: Path, text: str, says: str) -> None:
     put(tmp_path, "0.png", "1.png")
     with pytest.raises(ImageryError, match=says):
         opened(manifest(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file_name;label\n{};{}\n",
+        "file_name\tlabel\n{}\t{}\n",
+        "File_Name, Label\n{}, {} \n",
+        "\ufefffile_name,label\r\n{},{}\r\n",
+    ],
+)
+def test_a_manifest_is_written_as_people_s_programs_write_it(tmp_path: Path, text: str) -> None:
+    put(tmp_path, *(f"all/{i}.png" for i in range(5)))
+    header, row = text.splitlines(keepends=True)
+    rows = [row.format(f"all/{i}.png", "lake" if i % 2 else "wood") for i in range(5)]
+    manifest(tmp_path, header + "".join(rows))
+    imagery = opened(tmp_path)
+    assert imagery.train.classes == ("lake", "wood")
+    for images in imagery:
+        assert [Path(images.name(i)).stem in "13" for i in range(len(images))] == (
+            images.labels == 0
+        ).tolist()
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_each_subset_may_have_a_manifest_of_its_own(tmp_path: Path, kind: str) -> None:
+    """The image folders of the Hugging Face hub."""
+    for subset, count in (("train", 6), ("test", 3)):
+        put(tmp_path / subset, *(f"{i}.png" for i in range(count)))
+        rows = [(f"{i}.png", "lake" if i % 3 else "wood") for i in range(count)]
+        if kind == "csv":
+            text = "file_name,label\n" + "".join(f"{name},{label}\n" for name, label in rows)
+        else:
+            text = "".join(json.dumps({"file_name": name, "label": label}) + "\n" for name, label in rows)
+        (tmp_path / subset / f"metadata.{kind}").write_text(text)
+    imagery = opened(tmp_path)
+    assert counts(imagery) == (6, 3)
+    assert imagery.train.classes == ("lake", "wood")
+    assert imagery.train.labels.tolist() == [1, 0, 0, 1, 0, 0]
+    assert {Path(imagery.test.name(i)).parent.name for i in range(3)} == {"test"}
+
+
+def test_names_are_alike_composed_or_decomposed(tmp_path: Path) -> None:
+    """As macOS and other systems write the same name."""
+    composed, decomposed = (unicodedata.normalize(form, "forêt") for form in ("NFC", "NFD"))
+    imagery = opened(
+        classes(tmp_path / "classes", f"train/{composed}", "train/lac", f"test/{decomposed}", "test/lac")
+    )
+    assert imagery.train.classes == (composed, "lac")
+    put(tmp_path / "dense", *(f"images/{composed}{i}.png" for i in range(5)))
+    put(tmp_path / "dense", *(f"masks/{decomposed}{i}.png" for i in range(5)), data=png(1, mode="L"))
+    assert sum(counts(opened(tmp_path / "dense"))) == 5
+    put(tmp_path / "listed", *(f"{decomposed}/{i}.png" for i in range(5)))
+    rows = "".join(f"{composed}/{i}.png,S2\n" for i in range(5))
+    listed = opened(manifest(tmp_path / "listed", "image,sensor\n" + rows), sensor_column="sensor")
+    assert set(listed.train.source.columns["sensor"]) == {"S2"}
 
 
 def test_a_folder_on_the_way_names_the_sensor(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import tifffile
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
-from splitmodel.imagery import ImageryError, ImageSet, open_imagery
+from splitmodel.imagery import ImageryError, ImageSet, TargetKind, open_imagery
 from splitmodel.imagery.views import view
 from splitmodel.preprocess import Preprocess
+from splitmodel.tasks import TaskKind, task_for
 from splitmodel.tasks.masks import masks_under_views, prepared_masks
 from splitmodel.tasks.segmentation_scores import SegmentationScorer
 
@@ -56,6 +57,33 @@ def test_a_resized_mask_holds_only_classes_that_it_held(tmp_path: Path) -> None:
     assert prepared_masks(images, [0], Preprocess(24, 24), classes=3).unique().tolist() == [0, 2, 255]
     with pytest.raises(ImageryError, match=r"\d\.tif: its mask holds 2; allowed: 0 to 1, or 255"):
         prepared_masks(images, [0], Preprocess(16, 16), classes=2)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", "int16", "int32", "uint32", "int64", "float32", "float64"]
+)
+def test_masks_of_any_depth_hold_the_same_classes(tmp_path: Path, dtype: str) -> None:
+    mask = np.arange(64).reshape(8, 8) % 3
+    images = tiles(tmp_path, mask.astype(dtype))
+    is_float = np.dtype(dtype).kind == "f"
+    assert images.targets.kind is (TargetKind.RASTER if is_float else TargetKind.MASK)
+    settings = {"kind": "auto", "classes": ["a", "b", "c"], "decoder": "linear", "ignore_index": 255}
+    task = task_for(settings, images.targets, "tiles")
+    assert task.kind is TaskKind.SEGMENTATION
+    assert torch.equal(task.targets(images, [0], Preprocess(8, 8))[0].long(), torch.from_numpy(mask))
+
+
+def test_a_mask_in_floating_point_has_no_class_where_it_is_nan_and_whole_numbers_elsewhere(
+    tmp_path: Path,
+) -> None:
+    mask = np.ones((8, 8), np.float32)
+    mask[0, 0] = np.nan
+    images = tiles(tmp_path, mask)
+    assert prepared_masks(images, [0], Preprocess(8, 8), classes=2)[0].unique().tolist() == [1, 255]
+    mask[3, 3] = 0.5
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ImageryError, match=r"\d\.tif: its mask holds 0\.5; allowed: whole numbers"):
+        prepared_masks(tiles(tmp_path / "other", mask), [0], Preprocess(8, 8), classes=2)
 
 
 def test_scores_are_those_of_torchmetrics_over_all_batches_together() -> None:
