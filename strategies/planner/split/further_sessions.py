@@ -42,9 +42,9 @@ class FurtherSessions:
         """
         passes = self._passes
         usable = (self._group == label) & (passes["up_bps"] > 0) & (passes["end_s"] > from_s + least_s)
-        soonest: list[tuple[float, float, Booking]] = []
+        soonest: tuple[float, float, Booking] | None = None
         for index in np.flatnonzero(usable).tolist():  # in the order of their start
-            if soonest and soonest[0][0] == 0.0 and passes["start_s"][index] > soonest[0][1]:
+            if soonest is not None and soonest[0] == 0.0 and passes["start_s"][index] > soonest[1]:
                 break
             ready_s = max(from_s, self._over_s.get(index, from_s))
             booking = self._antennas.first(passes[index], index, ready_s, least_s)
@@ -52,13 +52,12 @@ class FurtherSessions:
                 continue
             limit_s = self._antennas.free_until_s(booking, float(passes["end_s"][index]))
             missing_s = max(wanted_s - (limit_s - booking.data_s), 0.0)
-            soonest = sorted(
-                [*soonest, (missing_s, booking.data_s, replace(booking, end_s=limit_s))],
-                key=lambda each: each[:2],
-            )[:1]
-        if not soonest:
+            candidate = (missing_s, booking.data_s, replace(booking, end_s=limit_s))
+            if soonest is None or candidate[:2] < soonest[:2]:
+                soonest = candidate
+        if soonest is None:
             return np.zeros(0, SESSION)
-        taken = soonest[0][-1]
+        taken = soonest[-1]
         self._antennas.book(taken)
         self._over_s[taken.pass_index] = taken.end_s
         return np.array(
