@@ -8,6 +8,7 @@ and resumes with the same step.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -81,10 +82,16 @@ class StepSequence:
             ]
             for batch in batches
         ]
-        self._updates_needed = [
-            max([schedule.updates[position], *(before + 1 for before in self._previous[position])])
-            for position in range(len(batches))
-        ]
+        # Before a forward pass, and so before those that come after it: a shared adapter forwards in order.
+        self._updates_needed = list(
+            itertools.accumulate(
+                (
+                    max([schedule.updates[position], *(before + 1 for before in self._previous[position])])
+                    for position in range(len(batches))
+                ),
+                max,
+            )
+        )
         self._present: set[str] = set()
         self._change = asyncio.Event()
 

@@ -151,6 +151,13 @@ async def test_a_shared_adapter_takes_the_schedule_s_order_whoever_comes_first_a
             assert step == 0 or Update(schedule.batch_of[ScheduledStep(name, step - 1)]) in before
 
 
+async def test_one_place_is_left_where_a_step_waits_for_the_updates_that_an_earlier_one_needs() -> None:
+    # The step of "d" and "f" needs three updates, but that of "a" before it, whose features are here, needs five.
+    schedule = batched("bf", "acdef", "ae", "e", "a", "a", "df", "d", "d", delay=3)
+    computed = await played(schedule, 1, "bfacde", shared=True)
+    assert len(computed) == 2 * len(schedule.batches)
+
+
 @settings(max_examples=40, deadline=None)
 @given(schedule=schedules(), max_concurrency=st.integers(1, 6), shuffle=st.randoms(use_true_random=False))
 async def test_with_an_adapter_each_a_batch_comes_after_those_before_of_its_own_satellites(
