@@ -21,6 +21,7 @@ from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
+from numpy.typing import NDArray
 
 from mission.clock import VirtualClock
 from mission.run_config import RunConfig
@@ -333,14 +334,7 @@ class SplitFederatedStrategy(Strategy):
     ) -> tuple[ArrayRecord, MetricRecord]:
         """Average the weights that are delivered in the round, and the metrics of those who have trained."""
         for reply in replies:
-            report: dict[str, Any] = dict(reply.content.metric_records["metrics"])
-            records = reply.content.array_records
-            arrays = {key: array.numpy() for key, array in records.get("arrays", ArrayRecord()).items()}
-            plane_sum = records["plane"]["sum"].numpy() if "plane" in records else None
-            name = self._names[reply.metadata.src_node_id]
-            self._pending_updates[name] = ClientUpdate(
-                server_round, arrays, report=report, plane_sum=plane_sum
-            )
+            self._pending_updates[self._names[reply.metadata.src_node_id]] = update_of(reply, server_round)
         sent = {key: array.numpy() for key, array in self._round.arrays.items()}
         due = {name: self._pending_updates[name] for name in self._round.delivering}
         mean = self._round.averaging.mean(sent, due, server_round, self._round.orders)
@@ -348,9 +342,7 @@ class SplitFederatedStrategy(Strategy):
             name for name in self._clients.nodes if self._pending_updates[name].started == server_round
         ]
         reports = {name: self._pending_updates[name].report for name in trained}
-        return ArrayRecord({key: Array(array) for key, array in mean.items()}), mean_metrics(
-            reports, self._round.samples
-        )
+        return record_of(mean), mean_metrics(reports, self._round.samples)
 
     def _delivering(self, plan: Plan) -> list[str]:
         """Return the satellites whose weights are delivered in a round, in the order of the enrolled clients."""
@@ -439,6 +431,20 @@ class SplitFederatedStrategy(Strategy):
     def _push(grid: Grid, messages: Sequence[Message]) -> dict[str, Message]:
         """Send messages; each by the id that its reply will name (the source of an error reply may be another)."""
         return dict(zip(grid.push_messages(messages), messages, strict=True))
+
+
+def update_of(reply: Message, number: int) -> ClientUpdate:
+    """Return the weights and the report of a satellite's reply, trained from the weights of round ``number``."""
+    report: dict[str, Any] = dict(reply.content.metric_records["metrics"])
+    records = reply.content.array_records
+    arrays = {key: array.numpy() for key, array in records.get("arrays", ArrayRecord()).items()}
+    plane_sum = records["plane"]["sum"].numpy() if "plane" in records else None
+    return ClientUpdate(number, arrays, report=report, plane_sum=plane_sum)
+
+
+def record_of(arrays: Mapping[str, NDArray]) -> ArrayRecord:
+    """Return weights as Flower sends them."""
+    return ArrayRecord({key: Array(array) for key, array in arrays.items()})
 
 
 def mean_metrics(reports: Mapping[str, Mapping[str, Any]], images: Mapping[str, int]) -> MetricRecord:

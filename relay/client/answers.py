@@ -32,7 +32,7 @@ what it computes for long belongs in an executor.
 
 
 class Paced(Protocol):
-    """How a handler reports its waiting and its computing in an emulation, where mission time is measured."""
+    """Lets a handler report when it waits and when it computes, so that an emulation can count mission time."""
 
     def waiting(self) -> AbstractContextManager[None]:
         """While it waits for what other satellites send: mission time must go on."""

@@ -32,7 +32,7 @@ class Computer:
 
     @property
     def computes(self) -> bool:
-        """Whether the work reported so far ends later than the present mission time."""
+        """Return whether reported work is still in progress at the current mission time."""
         return self.free_s > self._clock.now_s
 
     def begin(self) -> None:

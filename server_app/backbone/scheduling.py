@@ -82,16 +82,12 @@ class StepSequence:
             ]
             for batch in batches
         ]
-        # Before a forward pass, and so before those that come after it: a shared adapter forwards in order.
-        self._updates_needed = list(
-            itertools.accumulate(
-                (
-                    max([schedule.updates[position], *(before + 1 for before in self._previous[position])])
-                    for position in range(len(batches))
-                ),
-                max,
-            )
+        of_batches = (
+            max([schedule.updates[position], *(before + 1 for before in self._previous[position])])
+            for position in range(len(batches))
         )
+        # A shared adapter forwards in order: what one batch needs, all after it need, too.
+        self._updates_needed = list(itertools.accumulate(of_batches, max))
         self._present: set[str] = set()
         self._change = asyncio.Event()
 

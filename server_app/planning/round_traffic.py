@@ -360,10 +360,9 @@ def split_bytes(
     features += of(
         MessageKind.SAMPLES, traffic.named, traffic.name_messages, (FEATURE_NAME_BYTES + 1,), "raw"
     )
-    if mode == "features" and target is None:
-        return CrossingBytes(features, 0.0, gradients=0.0)
     if mode == "features":
-        assert target is not None
+        if target is None:
+            return CrossingBytes(features, 0.0, gradients=0.0)
         sizes = (max(1, round(traffic.features / max(1, traffic.feature_messages))),)
         labels = framing.header_bytes(
             MessageKind.LABELS, (*sizes, *target.shape), "raw", up, dtype=target.dtype

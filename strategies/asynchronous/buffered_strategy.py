@@ -9,16 +9,24 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, Message, MetricRecord
 from numpy.typing import NDArray
 
 from mission.client_update import average, client_update
 from strategies.aggregation.averages import staleness_weight
 from strategies.aggregation.client_updates import Averaging, ClientUpdate
-from strategies.federated import Planner, RoundOutcome, SplitFederatedStrategy, mean_metrics
+from strategies.federated import (
+    Planner,
+    RoundOutcome,
+    SplitFederatedStrategy,
+    mean_metrics,
+    record_of,
+    update_of,
+)
 from strategies.problem.plan import Plan
 
 _IDLE = {"steps": 0, "bytes-up": 0, "bytes-down": 0}
@@ -72,9 +80,7 @@ class BufferedStrategy(SplitFederatedStrategy):
         self._counted = [(name, update) for name, update in every if (name, update.started) in due]
         self._pending_updates = {name: update for name, update in every if (name, update.started) not in due}
         mean = buffered_mean(self._averaging, sent, self._counted, server_round)
-        return ArrayRecord({key: Array(array) for key, array in mean.items()}), mean_metrics(
-            self._reports, self._clients.samples
-        )
+        return record_of(mean), mean_metrics(self._reports, self._clients.samples)
 
     def _close(self, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord, RoundOutcome]:
         number, plan = self._round.number, self._round.plan
@@ -132,7 +138,6 @@ def buffered_mean(
 
 def _change(reply: Message, sent: Mapping[str, NDArray], number: int) -> ClientUpdate:
     """Return the difference between a satellite's weights and those that it was sent."""
-    arrays = reply.content.array_records["arrays"]
-    changes = {key: array.numpy().astype(np.float64) - sent[key] for key, array in arrays.items()}
-    report: dict[str, Any] = dict(reply.content.metric_records["metrics"])
-    return ClientUpdate(number, changes, report=report)
+    update = update_of(reply, number)
+    changes = {key: array.astype(np.float64) - sent[key] for key, array in update.arrays.items()}
+    return replace(update, arrays=changes)

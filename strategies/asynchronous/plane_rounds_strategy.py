@@ -6,16 +6,22 @@ only after the rounds in which all average.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
 from strategies.aggregation.client_updates import ClientUpdate
-from strategies.federated import Planner, RoundOutcome, SplitFederatedStrategy, mean_metrics
+from strategies.federated import (
+    Planner,
+    RoundOutcome,
+    SplitFederatedStrategy,
+    mean_metrics,
+    record_of,
+    update_of,
+)
 from strategies.problem.plan import Plan
 
 
@@ -48,7 +54,7 @@ class PlaneRoundsStrategy(SplitFederatedStrategy):
         """Return a ``train`` message for every satellite, with what its plane has come to, or all together."""
         config = ConfigRecord({**config, **self._config, "round": server_round})
         return [
-            self._train_message(node, config, _record(own.arrays) if own else arrays)
+            self._train_message(node, config, record_of(own.arrays) if own else arrays)
             for name, node in self._clients.nodes.items()
             for own in [self._pending_updates.get(name)]
         ]
@@ -57,7 +63,9 @@ class PlaneRoundsStrategy(SplitFederatedStrategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
         """Return the average over all, and keep those of the planes where all do not average yet."""
-        trained = {self._names[reply.metadata.src_node_id]: _update(reply, server_round) for reply in replies}
+        trained = {
+            self._names[reply.metadata.src_node_id]: update_of(reply, server_round) for reply in replies
+        }
         self._reports = {name: trained[name].report for name in self._clients.nodes}
         sent = {key: array.numpy() for key, array in self._round.arrays.items()}
         orders = self._round.orders
@@ -70,7 +78,7 @@ class PlaneRoundsStrategy(SplitFederatedStrategy):
             for name in labels:  # a checkpoint saves no two arrays in one memory
                 copy = {key: array.copy() for key, array in own.items()}
                 self._pending_updates[name] = ClientUpdate(server_round, copy, report=self._reports[name])
-        return _record(mean), mean_metrics(self._reports, self._clients.samples)
+        return record_of(mean), mean_metrics(self._reports, self._clients.samples)
 
     def _close(self, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord, RoundOutcome]:
         number, plan = self._round.number, self._round.plan
@@ -86,13 +94,3 @@ class PlaneRoundsStrategy(SplitFederatedStrategy):
             arrays=mean,
         )
         return mean, metrics, outcome
-
-
-def _update(reply: Message, number: int) -> ClientUpdate:
-    report: dict[str, Any] = dict(reply.content.metric_records["metrics"])
-    arrays = {key: array.numpy() for key, array in reply.content.array_records["arrays"].items()}
-    return ClientUpdate(number, arrays, report=report)
-
-
-def _record(arrays: Mapping[str, NDArray]) -> ArrayRecord:
-    return ArrayRecord({key: Array(array) for key, array in arrays.items()})

@@ -111,7 +111,7 @@ class Antennas:
         return best
 
     def free_until_s(self, booking: Booking, most_s: float) -> float:
-        """How long a booking may be held before its antenna or beam is needed again, at most until ``most_s``."""
+        """Return when another booking next needs the antenna or beam of a booking, or ``most_s`` if that is sooner."""
         others = self._of_satellite.get(booking.satellite, []) + self._of_station.get(booking.station, [])
         for start_s in sorted({other.start_s for other in others if booking.end_s <= other.start_s < most_s}):
             if not self._is_free(booking, start_s, np.nextafter(start_s, np.inf)):

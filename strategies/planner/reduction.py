@@ -32,9 +32,9 @@ _Hops = Callable[
 
 @dataclass(frozen=True)
 class _Way:
-    """How one group's weights take a pass: rows of its inter-satellite hops, its booking, when all is done.
+    """The route of one group's weights: rows of its inter-satellite hops, the booked pass, and when it is complete.
 
-    Without a booking they take inter-satellite links only.
+    Without a booking, the weights travel over inter-satellite links only.
     """
 
     group: int
@@ -125,7 +125,7 @@ class WeightTransport:
         return as_activities(rows), returned_s
 
     def _on_links(self, ready_s: float, bits: float) -> dict[int, _Way]:
-        """How the average comes to the rest of groups in which a satellite has it already."""
+        """Return the routes inside groups in which one satellite already has the average, over links between them."""
         ways = {}
         for label in self._waiting.keys() & self._received.keys():
             received_s = dict.fromkeys(self._received[label].tolist(), ready_s)

@@ -22,7 +22,7 @@ SUBSET = "split"
 
 
 class ManifestRows(NamedTuple):
-    """What one or several manifests list.
+    """The rows of one or more manifests.
 
     Attributes:
         file: The manifest, or the pattern that several fit.

@@ -12,7 +12,7 @@ from strategies.space_ground import SESSION
 
 
 class FurtherSessions:
-    """What antennas and beams have left beside the sessions of a round, each taken to be held as long as it may be.
+    """Find sessions in the antenna and beam time that a round leaves free if it holds its own to their limits.
 
     Args:
         passes: Contacts with stations, as ``strategies.problem.network.passes_of`` gives them.

@@ -251,7 +251,7 @@ class GroundSteps:
 
     @cached_property
     def further(self) -> FurtherSessions:
-        """What is left of antennas and beams beside the sessions that were given."""
+        """Free antenna and beam time beside the given sessions."""
         contacts, links = self.network.contacts, self.network.links
         return FurtherSessions(
             contacts,

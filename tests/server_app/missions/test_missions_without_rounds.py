@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +91,21 @@ def listened_to(grid: Any) -> SentAndAnswered:
     return sent_to, answers
 
 
+def heard_run(
+    directory: Path, keys: Mapping[str, Any], grid: Any
+) -> tuple[RunRecord, list[dict[str, Any]], SentAndAnswered]:
+    """A run that keeps all checkpoints, its rows by round and satellite, and what its satellites heard and said."""
+    record = RunRecord(directory, load_scenario("walker-12", keys), command="skysplit run walker-12")
+    record.prune_checkpoints = lambda keep: None
+    heard = listened_to(grid)
+    fine_tune(grid, ServerRun(record, "run-1"))
+    return record, pq.read_table(record.directory / "rounds.parquet").to_pylist(), heard
+
+
 def test_planes_by_themselves_start_from_their_own_average_and_after_an_exchange_from_that_of_all(
     bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
-    scenario = load_scenario("walker-12", SMALL | OF_PLANES)
-    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
-    grid = grid_of(12, 12)
-    sent_to, answers = listened_to(grid)
-    fine_tune(grid, ServerRun(record, "run-1"))
-    rows = pq.read_table(record.directory / "rounds.parquet").to_pylist()
+    _, rows, (sent_to, answers) = heard_run(tmp_path / "run", SMALL | OF_PLANES, grid_of(12, 12))
     names = sorted({row["satellite"] for row in rows})
     images = {1000 + names.index(row["satellite"]): row["samples"] for row in rows}
     planes = [list(range(1000, 1006)), list(range(1006, 1012))]
@@ -120,13 +126,7 @@ def test_the_average_is_the_present_one_plus_the_weighted_changes(
     bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
     """By hand, from what the satellites answered and from the weights that each of them was sent."""
-    scenario = load_scenario("walker-12", SMALL | OF_TWO)
-    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
-    grid = grid_of(4, 4)
-    sent_to, answers = listened_to(grid)
-    record.prune_checkpoints = lambda keep: None
-    fine_tune(grid, ServerRun(record, "run-1"))
-    rows = pq.read_table(record.directory / "rounds.parquet").to_pylist()
+    record, rows, (sent_to, answers) = heard_run(tmp_path / "run", SMALL | OF_TWO, grid_of(4, 4))
     names = sorted({row["satellite"] for row in rows})
     images = {row["satellite"]: row["samples"] for row in rows}
     stale = 0
