@@ -58,12 +58,14 @@ class LocalRound:
         head = head_on_board(on_board, scaling)
         config = message.content.config_records["config"]
         taken: Any = config.get("images", [])
+        turns: Any = config.get("turns", [])
         task = RoundTask(
             int(config["round"]),  # type: ignore[arg-type]
             satellite.scenario.seed,
             satellite=satellite.index,
             training=satellite.training,
             taken=tuple(zip(taken[::2], taken[1::2], strict=True)),
+            turns=tuple(turns),
         )
         return cls(
             message,

@@ -76,6 +76,7 @@ class RoundTask:
         satellite: Its position in the constellation.
         training: The scenario's ``[training]`` table.
         taken: The images of each round so far, where they come as the satellite flies; empty trains on all in each.
+        turns: When the ground takes each step among those of all satellites; empty where it does not take steps.
     """
 
     number: int
@@ -84,6 +85,7 @@ class RoundTask:
     satellite: int
     training: Training
     taken: tuple[ImageRange, ...] = ()
+    turns: tuple[int, ...] = ()
 
     def batches(self, samples: int) -> list[Batch]:
         """The round's batches, in order, of a satellite with so many images in all."""

@@ -76,6 +76,7 @@ class _Round:
     Attributes:
         number: From 1.
         plan: Its plan.
+        schedule: The steps that the ground takes in it.
         orders: The order in which each plane is summed.
         arrays: The weights that are sent.
         delivering: The satellites whose weights are delivered in it, in the order of the enrolled clients.
@@ -87,6 +88,7 @@ class _Round:
     number: int
     plan: Plan
     _: KW_ONLY
+    schedule: Schedule
     orders: Sequence[PlaneOrder]
     arrays: ArrayRecord
     delivering: Sequence[str]
@@ -248,6 +250,7 @@ class SplitFederatedStrategy(Strategy):
         return _Round(
             number,
             plan,
+            schedule=Schedule.of(plan, self._starting(number)),
             orders=self._planner.orders(plan),
             arrays=arrays,
             delivering=self._delivering(plan),
@@ -258,8 +261,7 @@ class SplitFederatedStrategy(Strategy):
 
     def _train(self, grid: Grid, config: ConfigRecord, deadline: float) -> list[Message]:
         """Have the round trained as planned, and return what satellites answer."""
-        number, plan = self._round.number, self._round.plan
-        schedule = Schedule.of(plan, self._starting(number))
+        number, plan, schedule = self._round.number, self._round.plan, self._round.schedule
         self._ground.begin_round(number, schedule, self._round.samples)
         self._environment.start_round(plan)
         position = {name: index for index, name in enumerate(schedule.steps_of)}
@@ -309,7 +311,7 @@ class SplitFederatedStrategy(Strategy):
         return [
             self._train_message(self._clients.nodes[name], ConfigRecord({**config, **own}), arrays)
             for name in self._starting(server_round)
-            for own in [{**self._images_of(name), **self._exchange_of(name)}]
+            for own in [{**self._images_of(name), **self._exchange_of(name), **self._turns_of(name)}]
         ]
 
     def _starting(self, number: int) -> list[str]:
@@ -320,6 +322,11 @@ class SplitFederatedStrategy(Strategy):
         """What a satellite is told of the images of the rounds so far, if not all are in each: first, count, first …"""
         ranges = self._round.images.get(name)
         return {"images": [number for images in ranges for number in images]} if ranges else {}
+
+    def _turns_of(self, name: str) -> dict[str, Any]:
+        """What a satellite is told of the order in which the ground takes its steps, if it takes steps."""
+        turns = self._round.schedule.turns_of(name)
+        return {"turns": turns} if turns else {}
 
     def _exchange_of(self, name: str) -> dict[str, Any]:
         """What a satellite is told of the exchange in its plane, if there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ _CROSSINGS = {
     MessageKind.HIDDEN: Crossing.POOLED,
     MessageKind.GRAD_HIDDEN: Crossing.GRADIENT_OF_POOLED,
 }
+
+_AHEAD = (MessageKind.FEATURES, MessageKind.SAMPLES)  # of the steps that use them
 
 
 class MicroBatch(NamedTuple):
@@ -48,6 +51,8 @@ class Crossings:
         index: Which satellite this is.
         round_number: Round, from 1; 0 is enrolment.
         scaling: For codecs that quantise; at enrolment there is none yet, and features cross exactly.
+        turns: When the ground takes each of the satellite's steps, see :meth:`Schedule.turns_of
+            <strategies.planner.step_order.Schedule.turns_of>`; empty where what is sent belongs to no step.
 
     Attributes:
         times: What the plan has computing take.
@@ -61,6 +66,7 @@ class Crossings:
         index: int,
         round_number: int,
         scaling: SplitScaling | None = None,
+        turns: Sequence[int] = (),
     ) -> None:
         codec = run_config.scenario.crossings
         self._codecs = {
@@ -69,6 +75,7 @@ class Crossings:
             MessageKind.GRAD_HEAD: codec.gradients,
         }
         self._scaling = scaling
+        self._turns = turns
         self.times = run_config.compute_times
         self._link = link
         self._run = run_config.run
@@ -175,6 +182,7 @@ class Crossings:
             step=place.step,
             micro_batch=place.number,
             attributes={"attempt": attempt, "of": place.of},
+            turn=self._turns[place.step] if kind in _AHEAD and self._turns else 0,
         )
         self._link.send(manifest, payload)
         self.bytes_up += self._link.bundle_bytes(manifest)

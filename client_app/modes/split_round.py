@@ -48,7 +48,13 @@ def train_over_the_split(local: LocalRound) -> None:
 
     with satellite.link() as link:
         crossings = Crossings(
-            link, satellite.run_config, index=satellite.index, round_number=task.number, scaling=local.scaling
+            link,
+            satellite.run_config,
+            index=satellite.index,
+            round_number=task.number,
+            scaling=local.scaling,
+            # In mode head, a planned step stands for what crosses under all views.
+            turns=task.turns if pooled_states is None else (),
         )
         crossings.bytes_up, crossings.bytes_down = local.progress.bytes_up, local.progress.bytes_down
         args = task, local.on_board, local.head, crossings, local.progress

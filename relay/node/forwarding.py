@@ -13,7 +13,8 @@ from relay.node.routing import NextHop, routes_from
 from relay.spool.spool import Entry, Spool
 from relay.wire.manifest import MessageKind
 
-# A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead.
+# A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead, in the order in
+# which the ground takes them.
 _URGENCY = {
     MessageKind.GRAD_HIDDEN: 0,
     MessageKind.HIDDEN: 0,
@@ -34,8 +35,8 @@ _URGENCY = {
 EXACT_WAYS = 64
 
 
-def _urgency(entry: Entry) -> int:
-    return _URGENCY[entry.manifest.kind]
+def _urgency(entry: Entry) -> tuple[int, int]:
+    return _URGENCY[entry.manifest.kind], entry.manifest.turn
 
 
 class Forwarding:

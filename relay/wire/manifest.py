@@ -171,7 +171,8 @@ class Manifest:
 
     `codec` is "raw" (the bytes of `dtype`, row-major, little-endian), a name in `CODECS`, or one in
     :func:`own_codecs`; its decoder gives `dtype` back. Of own codecs the exact size is known at the ends alone.
-    `expiry_s` is the mission time after which nobody wants the payload any more. Raises BadManifest when any two fields
+    `expiry_s` is the mission time after which nobody wants the payload any more. Of what is sent ahead of
+    the steps of a round, relays send first what has the lowest `turn`. Raises BadManifest when any two fields
     contradict each other: a Manifest that exists is consistent.
     """
 
@@ -191,6 +192,7 @@ class Manifest:
     digest: bytes
     expiry_s: float = math.inf
     attributes: Attributes = field(default_factory=dict, hash=False)
+    turn: int = 0
 
     def __post_init__(self) -> None:
         _require(len(self.transfer_id) == TRANSFER_ID_BYTES, "transfer_id", len(self.transfer_id), "16 bytes")
@@ -198,7 +200,7 @@ class Manifest:
         for name in ("run", "source", "destination"):
             value = getattr(self, name)
             _require(is_node_name(value), name, value, "1 to 64 printable characters")
-        for name in ("round", "step", "micro_batch"):
+        for name in ("round", "step", "micro_batch", "turn"):
             _require(getattr(self, name) in _UINT32, name, getattr(self, name), "0 … 2**32 − 1")
         _require(self.dtype in DTYPE_BYTES, "dtype", self.dtype, ", ".join(DTYPE_BYTES))
         _require(len(self.shape) <= MAX_RANK, "shape", self.shape, f"at most {MAX_RANK} dimensions")
@@ -247,6 +249,7 @@ class Manifest:
         micro_batch: int = 0,
         expiry_s: float = math.inf,
         attributes: Attributes = MappingProxyType({}),
+        turn: int = 0,
     ) -> Manifest:
         """The manifest of `payload`, its transfer id and digest worked out. Raises BadManifest."""
         attributes = _plain(attributes)
@@ -266,6 +269,7 @@ class Manifest:
             digest=xxhash.xxh3_128(payload).digest(),
             expiry_s=expiry_s,
             attributes=attributes,
+            turn=turn,
         )
 
     def to_bytes(self) -> bytes:
@@ -285,6 +289,7 @@ class Manifest:
             total_bytes=self.total_bytes,
             digest=self.digest,
             expiry_s=self.expiry_s,
+            turn=self.turn,
         )
         for key, value in self.attributes.items():
             if isinstance(value, str):
@@ -332,6 +337,7 @@ class Manifest:
             digest=message.digest,
             expiry_s=message.expiry_s,
             attributes=attributes,
+            turn=message.turn,
         )
         if manifest.total_bytes > limits.transfer_bytes:
             raise LimitExceeded(

@@ -45,7 +45,7 @@ class Attribute(_message.Message):
     def __init__(self, text: _Optional[str] = ..., integer: _Optional[int] = ..., real: _Optional[float] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("transfer_id", "run", "round", "step", "micro_batch", "kind", "source", "destination", "dtype", "shape", "codec", "total_bytes", "digest", "expiry_s", "attributes")
+    __slots__ = ("transfer_id", "run", "round", "step", "micro_batch", "kind", "source", "destination", "dtype", "shape", "codec", "total_bytes", "digest", "expiry_s", "attributes", "turn")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class Manifest(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     EXPIRY_S_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
     transfer_id: bytes
     run: str
     round: int
@@ -83,7 +84,8 @@ class Manifest(_message.Message):
     digest: bytes
     expiry_s: float
     attributes: _containers.MessageMap[str, Attribute]
-    def __init__(self, transfer_id: _Optional[bytes] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., micro_batch: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., codec: _Optional[str] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[bytes] = ..., expiry_s: _Optional[float] = ..., attributes: _Optional[_Mapping[str, Attribute]] = ...) -> None: ...
+    turn: int
+    def __init__(self, transfer_id: _Optional[bytes] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., micro_batch: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., codec: _Optional[str] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[bytes] = ..., expiry_s: _Optional[float] = ..., attributes: _Optional[_Mapping[str, Attribute]] = ..., turn: _Optional[int] = ...) -> None: ...
 
 class SignedManifest(_message.Message):
     __slots__ = ("manifest", "signature", "certificate")

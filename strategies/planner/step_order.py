@@ -98,6 +98,11 @@ class Schedule:
         """The position of the batch that a step is in."""
         return {step: position for position, batch in enumerate(self.batches) for step in batch}
 
+    def turns_of(self, satellite: str) -> list[int]:
+        """Return the positions of the batches that a satellite's steps are in, from its first step."""
+        steps = range(self.steps_of.get(satellite, 0))
+        return [self.batch_of[ScheduledStep(satellite, step)] for step in steps]
+
     def _steps(self) -> Iterable[ScheduledStep]:
         return (step for batch in self.batches for step in batch)
 

@@ -38,7 +38,7 @@ class Sky:
         return manifest.total_bytes
 
 
-def crossings(link: Sky) -> Crossings:
+def crossings(link: Sky, turns: tuple[int, ...] = ()) -> Crossings:
     run_config = RunConfig(
         load_scenario("walker-12", {}),
         ("sat",),
@@ -48,7 +48,7 @@ def crossings(link: Sky) -> Crossings:
         backbone="",
         keeps_features=False,
     )
-    return Crossings(link, run_config, index=0, round_number=2)  # type: ignore[arg-type]
+    return Crossings(link, run_config, index=0, round_number=2, turns=turns)  # type: ignore[arg-type]
 
 
 def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2) -> Bundle:
@@ -110,3 +110,14 @@ def test_a_micro_batch_says_which_part_of_how_many_it_is() -> None:
     [manifest] = link.sent
     assert (manifest.step, manifest.micro_batch, manifest.attributes["of"]) == (4, 1, 3)
     assert transfer == manifest.transfer_id
+
+
+def test_features_say_when_the_ground_takes_their_step() -> None:
+    link = Sky()
+    over = crossings(link, turns=(3, 8))
+    over.send_names(MicroBatch(1), np.zeros((2, 16), np.uint8), np.ones(2, bool), attempt=0)
+    over.send(MessageKind.GRAD_HIDDEN, MicroBatch(1), torch.ones(2, 3))
+    assert [(manifest.kind, manifest.turn) for manifest in link.sent] == [
+        (MessageKind.SAMPLES, 8),
+        (MessageKind.GRAD_HIDDEN, 0),
+    ]

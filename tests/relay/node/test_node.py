@@ -75,6 +75,14 @@ def test_urgent_bundles_overtake_features(fleet):
     assert kinds.index(MessageKind.GRAD_HIDDEN) < 2
 
 
+def test_features_go_in_the_order_in_which_the_ground_takes_them(fleet):
+    relays = fleet({("sat-0", "ground"): (Window(2.0, 1e5, rate_bps=4e6, owlt_s=0.0),)})
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        for turn in (7, 0, 300, 2):  # wait for the link
+            satellite.send(*fleet.tensor([float(turn)], "sat-0", "ground", step=turn, turn=turn))
+        assert [ground.receive(60).manifest.turn for _ in range(4)] == [0, 2, 7, 300]
+
+
 def test_nan_is_refused_by_the_satellites_own_relay(fleet):
     relays = fleet(fleet.both_ways(("sat-0", "ground")))
     with relays.link("sat-0") as satellite:

@@ -45,6 +45,7 @@ def test_a_schedule_is_the_plan_s_table_of_steps() -> None:
         "ca", "b", "ab", delay=1
     )  # in a batch, too: members are answered in this order
     assert dict(schedule.steps_of) == {"c": 1, "a": 2, "b": 2}
+    assert {name: schedule.turns_of(name) for name in "abcd"} == {"a": [0, 2], "b": [1, 2], "c": [0], "d": []}
 
 
 def test_satellites_that_started_in_an_earlier_round_take_no_step() -> None:
