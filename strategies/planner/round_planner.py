@@ -10,13 +10,13 @@ from functools import cached_property
 from orbit.contact_plan import LinkKind
 from strategies.bound.lower_bound import RoundBounds
 from strategies.planner.onboard_round import plan_onboard
-from strategies.planner.split_round import SplitRound, sooner
+from strategies.planner.split_round import NEAR, SplitRound, sooner
 from strategies.problem.network import NoRouteError, PlanningError
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, StrategyConfig
 
-_NEAR = 1.001  # a plan within this of the bound is good enough
+_FAR = 1.2  # sessions that promise a round so much longer will not do for a good one; their fluid is often too long
 _SHARES_TRIED = 3  # splits between ground and on-board compute
 
 
@@ -37,12 +37,12 @@ def plan_round(problem: PlanningProblem, strategy_config: StrategyConfig) -> Pla
 
     attempts = _Attempts(problem.without_lost())
     bound_s = attempts.bound_s(strategy_config)
-    candidates, near_s = attempts.candidates(strategy_config)
+    candidates, first, near_s = attempts.candidates(strategy_config)
     best: Plan | None = None
     failure: PlanningError | None = None
-    for candidate in candidates:
+    for place, candidate in enumerate(candidates):
         try:
-            if best is not None and best.makespan_s <= near_s:
+            if best is not None and best.makespan_s <= near_s and place >= first:
                 break
             if best is not None and not attempts.may_end_by(candidate, best.end_s):
                 continue
@@ -92,6 +92,11 @@ def _as_used(plan: Plan) -> Plan:
     return dataclasses.replace(plan, strategy_config=strategy_config, activities=rows, pointed=pointed)
 
 
+def _window_s(bound_s: float) -> float:
+    """How long the contacts are looked at first, for a round that takes at least ``bound_s``."""
+    return 1.5 * bound_s + 1200.0
+
+
 @dataclass(frozen=True, eq=False)
 class _Attempts:
     problem: PlanningProblem
@@ -110,27 +115,39 @@ class _Attempts:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
         return self.bounds.lower_bound_s(self.bounds.group_of(strategy_config))
 
-    def candidates(self, strategy_config: StrategyConfig) -> tuple[tuple[StrategyConfig, ...], float]:
-        """Return the strategies to try in this order, and the makespan at which the search may end.
+    def candidates(self, strategy_config: StrategyConfig) -> tuple[tuple[StrategyConfig, ...], int, float]:
+        """Return the strategies to try in this order, how many at least, and the makespan at which the search may end.
 
         Where own windows of planes might end almost at the bound, they go first and are good enough if they do: the
-        richer ones would have nothing to gain.  Then every richer strategy tries what the poorer one has tried before,
-        in the same order, and is never later.
+        richer ones would have nothing to gain.  If their sessions promise far less, they come second, and end as soon
+        as it is clear that they are later.  Then every richer strategy tries what the poorer one has tried before, in
+        the same order, and is never later.
         """
         contained = strategy_config.contained()
         of_planes = dataclasses.replace(
             strategy_config, space_ground=SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE
         )
         if strategy_config.intra_orbit is IntraOrbit.NONE or of_planes not in contained[1:]:
-            return contained, -math.inf
-        near_s = _NEAR * self.bound_s(strategy_config)
+            return contained, 0, -math.inf
+        near_s = NEAR * self.bound_s(strategy_config)
         try:
             if self.bound_s(of_planes) > near_s:
-                return contained, -math.inf
+                return contained, 0, -math.inf
         except NoRouteError:
-            return contained, -math.inf
+            return contained, 0, -math.inf
         place = contained.index(of_planes)
-        return (of_planes, *reversed(contained[:place]), *contained[place + 1 :]), near_s
+        poorer_first = (*reversed(contained[:place]), *contained[place + 1 :])
+        before = 0 if self._promises(of_planes, near_s) else 1
+        return (*poorer_first[:before], of_planes, *poorer_first[before:]), before + 1, near_s
+
+    def _promises(self, strategy_config: StrategyConfig, near_s: float) -> bool:
+        """Whether the sessions with these switches may do for a round that is hardly longer than this."""
+        end_s = min(self.problem.start_s + _window_s(near_s), self.problem.contact_plan.horizon_s)
+        try:
+            promised_s = SplitRound(self.powered, strategy_config, end_s=end_s).promised_s()
+        except NoRouteError:
+            return False
+        return promised_s <= self.problem.start_s + _FAR * near_s
 
     def may_end_by(self, strategy_config: StrategyConfig, end_s: float) -> bool:
         """False where no plan with these switches ends before ``end_s``: a question that costs less than the bound."""
@@ -175,18 +192,23 @@ class _Attempts:
         self, strategy_config: StrategyConfig, bound_s: float, below_s: float, aboard: tuple[int, ...]
     ) -> Plan | None:
         """Plan over a stretch of the contact plan that grows until the round fits into it."""
-        window_s = 1.5 * bound_s + 1200.0
+        window_s = _window_s(bound_s)
         while True:
             end_s = min(self.problem.start_s + window_s, self.problem.contact_plan.horizon_s)
             try:
-                return self._in_window(strategy_config, below_s, aboard, end_s)
+                return self._in_window(strategy_config, bound_s, below_s, aboard, end_s)
             except NoRouteError:
                 if end_s >= self.problem.contact_plan.horizon_s:
                     raise
                 window_s *= 3.0
 
     def _in_window(
-        self, strategy_config: StrategyConfig, below_s: float, aboard: tuple[int, ...], end_s: float
+        self,
+        strategy_config: StrategyConfig,
+        bound_s: float,
+        below_s: float,
+        aboard: tuple[int, ...],
+        end_s: float,
     ) -> Plan | None:
         """Plan with the contacts up to ``end_s``; where the dark may hold up embedding, waiting for its end or not.
 
@@ -200,6 +222,7 @@ class _Attempts:
                 self.powered,
                 strategy_config,
                 end_s=end_s,
+                bound_s=bound_s,
                 aboard=aboard,
                 embedded_first=embedded_first,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,7 @@ class SpaceLinks:
     _: KW_ONLY
     plane: np.ndarray
     acquired_s: np.ndarray  # of each laser: from then on it carries data
+    message_bits: float  # for which paths are to be quick
 
     @cached_property
     def group(self) -> np.ndarray:
@@ -37,7 +38,7 @@ class SpaceLinks:
     @cached_property
     def routes(self) -> Routes:
         """Paths over the links."""
-        return Routes(self.contacts, len(self.plane))
+        return Routes(self.contacts, len(self.plane), message_bits=self.message_bits)
 
     @property
     def groups(self) -> int:
@@ -47,7 +48,7 @@ class SpaceLinks:
     def open_at(self, time_s: float) -> SpaceLinks:
         """Only the links that are open at ``time_s``, the lasers as they are."""
         is_open = (self.contacts["start_s"] <= time_s) & (self.contacts["end_s"] > time_s)
-        return SpaceLinks(self.contacts[is_open], self.lasers, plane=self.plane, acquired_s=self.acquired_s)
+        return replace(self, contacts=self.contacts[is_open])
 
     def lasers_until(self, end_s: float) -> np.ndarray:
         """The lasers that are pointed before ``end_s``, let go then."""
@@ -70,6 +71,7 @@ def space_links(
     end_s: float,
     *,
     pointed: Collection[tuple[int, int]] = (),
+    message_bits: float = 0.0,
 ) -> SpaceLinks:
     """The links in ``[start_s, end_s]``, lasers between planes pointed from ``start_s`` on.
 
@@ -88,4 +90,4 @@ def space_links(
     links = np.concatenate(parts)
     links = links[(links["rate_bps"] > 0) & (links["end_s"] > start_s) & (links["start_s"] < end_s)]
     plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
-    return SpaceLinks(links, lasers, plane=plane, acquired_s=acquired_s)
+    return SpaceLinks(links, lasers, plane=plane, acquired_s=acquired_s, message_bits=message_bits)

@@ -38,6 +38,7 @@ _GROWTHS, _DRAINS = (1.15, 1.5, 2.0, 2.5), 4.0
 # asks for; and a plan that cannot end sooner than this is not tried again with margins.  Nor is one whose steps end so
 # much later than the fluid.
 _BEYOND, _LATE = 1.1, 1.005
+NEAR = 1.001  # what ends within this of the bound is good enough
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 _DECIDED = [name for name in SESSION.names or () if name != "end_s"]  # what a round takes from sessions
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
@@ -69,6 +70,7 @@ class SplitRound:
     What the state of the problem has done needs no more steps, and what is on the ground (or in its feature cache) no
     more transport.  The last ``aboard[k]`` samples of satellite ``k`` are trained on board instead.  Where satellites
     compute in sunlight only, a group waits for contact until its first features are there, or all (``embedded_first``).
+    No round is shorter than ``bound_s``.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class SplitRound:
         strategy_config: StrategyConfig,
         *,
         end_s: float,
+        bound_s: float = 0.0,
         aboard: tuple[int, ...] = (),
         embedded_first: bool = False,
     ) -> None:
@@ -84,6 +87,7 @@ class SplitRound:
         self.problem, self.strategy_config, self.end_s = problem, strategy_config, end_s
         self.contact_plan, self.workload, self.rates = contact_plan, workload, problem.rates
         self.resources, self.start_s = problem.resources, problem.start_s
+        self.near_s = problem.start_s + NEAR * bound_s
         satellites = len(contact_plan.satellites)
         self.aboard = np.asarray(aboard or np.zeros(satellites, int))
         self.samples = np.asarray(workload.samples) - self.aboard
@@ -96,8 +100,15 @@ class SplitRound:
         self.done = np.asarray(state.done or np.zeros(satellites, int))
         self.active = np.asarray(workload.samples) > 0
         self.pointed = state.pointed
+        answer_bytes = workload.up_bytes or workload.c1_bytes
         self.links = space_links(
-            contact_plan, strategy_config, problem.resources, problem.start_s, end_s, pointed=self.pointed
+            contact_plan,
+            strategy_config,
+            problem.resources,
+            problem.start_s,
+            end_s,
+            pointed=self.pointed,
+            message_bits=8.0 * answer_bytes * workload.micro_batch / workload.micro_batches,
         )
         self.group, self.routes = self.links.group, self.links.routes
         self.shares = LinkShares.of(workload, self.samples - self.on_ground, self._todo())
@@ -145,7 +156,9 @@ class SplitRound:
             late = False
             short: _Short | None = None  # what sessions were too short for
             for sessions, fluid_s in self._session_plans(margin, drain_factor, below_s):
-                if best is not None and fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s:
+                if best is not None and (
+                    best.end_s <= self.near_s or fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s
+                ):
                     continue
                 plan: Plan | _Short | None = None
                 if self._carried_s(sessions) < below_s:
@@ -175,6 +188,14 @@ class SplitRound:
             f"the samples of its group and their answers"
         )
 
+    def promised_s(self) -> float:
+        """When the fluid of the first sessions ends; inf where these do not suffice.
+
+        Raises ``NoRouteError`` where the contacts up to ``end_s`` do not.
+        """
+        margin, drain_factor = np.ones((2, self.links.groups))
+        return min(fluid_s for _, fluid_s in self._session_plans(margin, drain_factor, math.inf))
+
     def _session_plans(
         self, margin: np.ndarray, drain_factor: np.ndarray, below_s: float
     ) -> list[tuple[np.ndarray, float]]:
@@ -192,6 +213,8 @@ class SplitRound:
                 plan = plan_sessions(*arguments, rule, start_s=self.start_s)
             return [plan]
         plans = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
+        if plans[0][1] <= self.near_s:
+            return plans  # no matching is sooner
         reference_s = plans[0][1] - self.start_s
         several = len(demand.need) > 1  # groups that compete for beams
         targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]

@@ -14,12 +14,12 @@ from scipy.sparse.csgraph import dijkstra
 BUCKET_S = 30.0  # a path is asked for anew this often, and when links open …
 OVERLAP_S = 5.0  # … and its links stay open this much longer, so that what is under way arrives
 _OPENINGS = 3  # at so many moments of a bucket
-_HOP_S = 1e-4  # of equally long paths the one with fewer hops
+_HOP_S = 1e-4  # of equally quick paths the one with fewer hops
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Shortest paths (by light time) of all satellites to one gateway; arrays of shape ``(N,)``.
+    """The quickest paths of all satellites to one gateway for a small message; arrays of shape ``(N,)``.
 
     ``next_hop[k]`` is -1 at the gateway and where there is no path; then ``flight_s`` is infinite (0 at the
     gateway).  ``serial_s_per_bit`` adds up the inverse rates of the hops, ``slowest_bps`` is their least rate.
@@ -53,9 +53,13 @@ class Send:
 
 
 class Routes:
-    """Trees over ``links`` (contacts of dtype ``CONTACT`` between satellites, acquisition already taken off)."""
+    """Trees over ``links`` (contacts of dtype ``CONTACT`` between satellites, acquisition already taken off).
 
-    def __init__(self, links: np.ndarray, satellites: int) -> None:
+    Paths are those by which ``message_bits`` arrive first, store and forward.
+    """
+
+    def __init__(self, links: np.ndarray, satellites: int, *, message_bits: float = 0.0) -> None:
+        self._message_bits = message_bits
         self.satellites = satellites
         self.links = links
         self._trees: dict[tuple[int, bytes], Tree] = {}
@@ -218,7 +222,7 @@ class Routes:
 
     def _search(self, gateway: int, links: np.ndarray) -> Tree:
         count = self.satellites
-        weight = np.maximum(links["owlt_s"], 0.0) + _HOP_S
+        weight = np.maximum(links["owlt_s"], 0.0) + self._message_bits / links["rate_bps"] + _HOP_S
         shape = (count, count)
         towards = csr_array((weight, (links["target"], links["source"])), shape=shape)
         distance, before = dijkstra(towards, indices=gateway, return_predecessors=True)
