@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from strategies.planner.step_order import Schedule, ScheduledStep, ScheduleError
 
@@ -20,15 +20,25 @@ class Suspended(Exception):
     """Not now: leave, and resume with the same step."""
 
 
-class Forward(NamedTuple):
+@dataclass(frozen=True)
+class Forward:
     """A micro-batch of a batched step is to go through the backbone."""
 
     batch: int
     part: int
 
 
-class Update(NamedTuple):
-    """The gradients of a batched step are complete: backward pass and optimiser step."""
+@dataclass(frozen=True)
+class Backward:
+    """The gradients of a micro-batch of a batched step are complete: backward pass."""
+
+    batch: int
+    part: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """The gradients of a batched step are complete, and its micro-batches went back: optimiser step."""
 
     batch: int
 
@@ -38,7 +48,7 @@ class StepSequence:
 
     With a shared adapter batches are forwarded in their order and updated in their order, each forwarded when the
     updates that the schedule says have been made. With an adapter each, a batch waits only for the previous steps of
-    its own satellites.
+    its own satellites. The micro-batches of a batch go back in their order, each as soon as its gradients are here.
 
     Args:
         schedule: All batched steps of the round.
@@ -69,6 +79,8 @@ class StepSequence:
         batches = schedule.batches
         self._parts: dict[ScheduledStep, tuple[int, set[int]]] = {}  # of a step: how many, and which are here
         self._parts_forwarded = [0] * len(batches)
+        self._gradient_parts: dict[ScheduledStep, set[int]] = {}  # of a step: which are here
+        self._parts_back = [0] * len(batches)
         self._missing_gradients = [set(batch) for batch in batches]
         self._updated = [False] * len(batches)
         self._first_open = 0  # the first batch that is not updated
@@ -120,8 +132,14 @@ class StepSequence:
         self._touched.append(position)
         self._changed()
 
-    def add_gradients(self, step: ScheduledStep) -> None:
-        """Note that all gradients of a step are here.
+    def add_gradient(self, step: ScheduledStep, part: int) -> None:
+        """Note that the gradient of a micro-batch is here."""
+        self._gradient_parts.setdefault(step, set()).add(part)
+        self._touched.append(self.batch_of(step))
+        self._changed()
+
+    def end_step(self, step: ScheduledStep) -> None:
+        """Note that all gradients of a step are here, that of the head among them.
 
         Raises:
             ScheduleError: There is no such step, it is over, or its batch has not been forwarded.
@@ -137,7 +155,7 @@ class StepSequence:
             self._present.discard(step.satellite)
         self._changed()
 
-    def due(self) -> Iterator[Forward | Update]:
+    def due(self) -> Iterator[Forward | Backward | Update]:
         """Return what is to be computed now, in this order; each once."""
         if self._shared:
             yield from self._due_in_order()
@@ -195,8 +213,12 @@ class StepSequence:
                     later = later or step.satellite
         return later
 
-    def _due_in_order(self) -> Iterator[Forward | Update]:
-        while not self.done and not self._missing_gradients[self._first_open]:
+    def _due_in_order(self) -> Iterator[Forward | Backward | Update]:
+        while not self.done:
+            # One adapter holds the gradients of one step.
+            yield from self._backwards(self._first_open)
+            if self._missing_gradients[self._first_open]:
+                break
             yield self._update(self._first_open)
         while (
             self._next_forward < len(self._updated)
@@ -207,9 +229,10 @@ class StepSequence:
                 return
             self._next_forward += 1
 
-    def _due_apart(self) -> Iterator[Forward | Update]:
+    def _due_apart(self) -> Iterator[Forward | Backward | Update]:
         while self._touched:
             position = self._touched.popleft()
+            yield from self._backwards(position)
             if not self._missing_gradients[position] and not self._updated[position]:
                 yield self._update(position)
                 for satellite, number in self._schedule.batches[position]:
@@ -228,6 +251,18 @@ class StepSequence:
                 return
             self._parts_forwarded[position] += 1
             yield Forward(position, part)
+
+    def _backwards(self, position: int) -> Iterator[Backward]:
+        """The parts of a batch whose gradients are here from all satellites that have such a part."""
+        batch = self._schedule.batches[position]
+        while self._is_forwarded(position) and self._parts_back[position] < self._parts_forwarded[position]:
+            part = self._parts_back[position]
+            if not all(
+                part in self._gradient_parts.get(step, ()) or part >= self._parts[step][0] for step in batch
+            ):
+                return
+            self._parts_back[position] += 1
+            yield Backward(position, part)
 
     def _update(self, position: int) -> Update:
         self._updated[position] = True

@@ -27,7 +27,7 @@ from relay.wire.manifest import Buffer, Limits, Manifest, MessageKind
 from server_app.backbone.executor import BackboneExecutor, Request
 from server_app.backbone.feature_assembler import Arrived, FeatureAssembler, UnexpectedBundle
 from server_app.backbone.mixed_batches import own_batches
-from server_app.backbone.scheduling import Forward, StepSequence, Update
+from server_app.backbone.scheduling import Backward, Forward, StepSequence, Update
 from server_app.backbone.shared_head import SharedHead
 from splitmodel.bottleneck import SecondMoments
 from splitmodel.crossing import codecs, tensors
@@ -396,6 +396,9 @@ class BackboneService:
             payload, manifest.codec, manifest.shape, Crossing.GRADIENT_OF_POOLED, self._scaling
         )
         client.gradients_left.discard(part)
+        assert self._sequence is not None
+        self._sequence.add_gradient(step, part)
+        self._compute_due()
         return await self._end_step(step, manifest)
 
     async def _head_gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
@@ -434,7 +437,7 @@ class BackboneService:
             return []  # nothing to tell, so the next bundle need not wait for the backbone
         position = self._sequence.batch_of(step)
         batch = self._batches[position]
-        self._sequence.add_gradients(step)
+        self._sequence.end_step(step)
         client.step, client.gradients_left = step.step + 1, None
         self._compute_due()
         if not self._sequence.is_last(step):
@@ -462,11 +465,14 @@ class BackboneService:
                     batch.pooled[part] = self._run_torch(
                         self._forward, batch, position, part, takes_s=self._forward_s(batch, part)
                     )
+                case Backward(position, part):
+                    batch = self._batches[position]
+                    self._run_torch(
+                        self._backward, batch, position, part, takes_s=self._backward_s(batch, part)
+                    ).add_done_callback(self._note_failure)
                 case Update(position):
                     batch = self._batches.pop(position)
-                    batch.update = self._run_torch(
-                        self._update, batch, position, takes_s=self._backward_s(batch)
-                    )
+                    batch.update = self._run_torch(self._update, batch, position)
                     batch.update.add_done_callback(self._note_failure)
 
     def _forward(self, batch: _Batch, position: int, part: int) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -486,34 +492,40 @@ class BackboneService:
         table = self._head.table(updates) if self._head is not None and part == 0 else None
         return dict(zip(satellites, pooled, strict=True)), table
 
+    def _backward(self, batch: _Batch, position: int, part: int) -> None:
+        """In the backbone's thread: backward pass of a micro-batch."""
+        weights = self._weights(batch)
+        gradients = batch.gradients[part]
+        self._steps.backward(
+            (position, part), [weights[name] * gradients[name] for name in batch.satellites(part)]
+        )
+
     def _update(self, batch: _Batch, position: int) -> None:
-        """In the backbone's thread: backward pass and optimiser step of a batch."""
+        """In the backbone's thread: optimiser step of a batch."""
         updates = self._schedule.updates[position]
-        # A satellite sends the gradient of its own mean loss.
-        weights = batch.weights() if self._shares_adapter else dict.fromkeys(self._clients, 1.0)
-        for part, gradients in sorted(batch.gradients.items()):
-            self._steps.backward(
-                (position, part), [weights[name] * gradients[name] for name in batch.satellites(part)]
-            )
         training = self._scenario.training
         batches = len(batch.steps) if self._shares_adapter else 1
         for step in batch.steps[:1] if self._shares_adapter else batch.steps:
             rate = self._rate(training.learning_rate, position, step)
             self._steps.update(self._adapter_of(step.satellite), rate, updates=updates, batches=batches)
         if self._head is not None:
+            weights = self._weights(batch)
             gradient = sum(weights[name] * batch.head_gradients[name] for name, _ in batch.steps)
             assert isinstance(gradient, Tensor)
             rate = self._rate(training.head_learning_rate, position, batch.steps[0])
             self._head.update(gradient, rate, batches=batches)
 
+    def _weights(self, batch: _Batch) -> dict[str, float]:
+        """What a satellite's gradient counts: it sends that of its own mean loss."""
+        return batch.weights() if self._shares_adapter else dict.fromkeys(self._clients, 1.0)
+
     def _forward_s(self, batch: _Batch, part: int) -> float:
         """What the plan has a micro-batch's forward pass take, its messages included."""
         return self._pass_s(self._compute_times.forward_s, batch.features[part].values())
 
-    def _backward_s(self, batch: _Batch) -> float:
-        """What the plan has a step's backward pass take."""
-        backward_s = self._compute_times.backward_s
-        return sum(self._pass_s(backward_s, of.values()) for of in batch.features.values())
+    def _backward_s(self, batch: _Batch, part: int) -> float:
+        """What the plan has a micro-batch's backward pass take."""
+        return self._pass_s(self._compute_times.backward_s, batch.features[part].values())
 
     def _pass_s(self, image_s: float, features: Collection[Tensor]) -> float:
         return sum(map(len, features)) * image_s + len(features) * self._compute_times.message_s

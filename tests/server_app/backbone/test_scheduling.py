@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_missions import batched
 
-from server_app.backbone.scheduling import Forward, StepSequence, Suspended, Update
+from server_app.backbone.scheduling import Backward, Forward, StepSequence, Suspended, Update
 from strategies.planner.step_order import Schedule, ScheduledStep, ScheduleError
 from strategies.problem.plan import ACTIVITY, STEP, Plan
 from strategies.problem.workload import StrategyConfig
@@ -73,7 +73,7 @@ def test_a_plan_without_one_of_a_satellite_s_steps_is_refused(rows: list, says: 
 
 async def played(
     schedule: Schedule, max_concurrency: int, arrival: Sequence[str], *, shared: bool
-) -> list[Forward | Update]:
+) -> list[Forward | Backward | Update]:
     """Play a round with so many places; return what the backbone was given, in order.
 
     Suspended satellites leave their place and queue again. Gradients come when the pooled states have.
@@ -83,7 +83,7 @@ async def played(
     queue: asyncio.Queue[str] = asyncio.Queue()
     for name in arrival:
         queue.put_nowait(name)
-    computed: list[Forward | Update] = []
+    computed: list[Forward | Backward | Update] = []
     here: set[ScheduledStep] = set()
 
     async def place() -> None:
@@ -101,7 +101,7 @@ async def played(
                         here.add(step)
                     await sequence.wait_for_forward(step, 0)
                     await asyncio.sleep(0)
-                    sequence.add_gradients(step)
+                    end_step(sequence, step)
                     computed.extend(sequence.due())
                     left[name].pop(0)
             except Suspended:
@@ -109,6 +109,12 @@ async def played(
 
     await asyncio.wait_for(asyncio.gather(*(place() for _ in range(max_concurrency))), 30)
     return computed
+
+
+def end_step(sequence: StepSequence, step: ScheduledStep) -> None:
+    """Give the sequence the gradients of a step of one micro-batch."""
+    sequence.add_gradient(step, 0)
+    sequence.end_step(step)
 
 
 async def turns_of_the_loop(count: int = 100) -> None:
@@ -156,7 +162,7 @@ async def test_one_place_is_left_where_a_step_waits_for_the_updates_that_an_earl
     # The step of "d" and "f" needs three updates, but that of "a" before it, whose features are here, needs five.
     schedule = batched("bf", "acdef", "ae", "e", "a", "a", "df", "d", "d", delay=3)
     computed = await played(schedule, 1, "bfacde", shared=True)
-    assert len(computed) == 2 * len(schedule.batches)
+    assert len(computed) == 3 * len(schedule.batches)
 
 
 @settings(max_examples=40, deadline=None)
@@ -167,7 +173,7 @@ async def test_with_an_adapter_each_a_batch_comes_after_those_before_of_its_own_
     arrival = list(schedule.steps_of)
     shuffle.shuffle(arrival)
     computed = await played(schedule, max_concurrency, arrival, shared=False)
-    assert len(computed) == 2 * len(schedule.batches) == len(set(computed))
+    assert len(computed) == 3 * len(schedule.batches) == len(set(computed))
     for position, batch in enumerate(schedule.batches):
         before = computed[: computed.index(Forward(position, 0))]
         assert Update(position) not in before
@@ -180,10 +186,10 @@ def test_a_delay_lets_a_forward_pass_go_before_the_gradients_of_the_last_one_are
     for name in "abc":
         sequence.add_features(ScheduledStep(name, 0), 0, 1)
     assert list(sequence.due()) == [Forward(0, 0), Forward(1, 0)]
-    sequence.add_gradients(ScheduledStep("b", 0))
+    end_step(sequence, ScheduledStep("b", 0))
     assert list(sequence.due()) == []
-    sequence.add_gradients(ScheduledStep("a", 0))
-    assert list(sequence.due()) == [Update(0), Update(1), Forward(2, 0)]
+    end_step(sequence, ScheduledStep("a", 0))
+    assert list(sequence.due()) == [Backward(0, 0), Update(0), Backward(1, 0), Update(1), Forward(2, 0)]
 
 
 def test_micro_batches_go_one_by_one_each_when_all_that_have_it_have_sent_it() -> None:
@@ -194,13 +200,35 @@ def test_micro_batches_go_one_by_one_each_when_all_that_have_it_have_sent_it() -
     assert list(sequence.due()) == []
     sequence.add_features(b, 0, 1)
     assert list(sequence.due()) == [Forward(0, 0), Forward(0, 1)]
+    sequence.add_gradient(a, 1)
+    sequence.add_gradient(b, 0)
+    assert list(sequence.due()) == []
+    sequence.add_gradient(a, 0)
+    assert list(sequence.due()) == [Backward(0, 0), Backward(0, 1)]
+    sequence.end_step(a)
+    assert list(sequence.due()) == []
+    sequence.end_step(b)
+    assert list(sequence.due()) == [Update(0)]
+
+
+def test_micro_batches_of_a_shared_adapter_do_not_go_back_before_the_last_step_is_over() -> None:
+    sequence = StepSequence(batched("a", "b", delay=1), shared=True)
+    a, b = ScheduledStep("a", 0), ScheduledStep("b", 0)
+    for step in (a, b):
+        sequence.add_features(step, 0, 1)
+    list(sequence.due())
+    sequence.add_gradient(b, 0)
+    sequence.add_gradient(a, 0)
+    assert list(sequence.due()) == [Backward(0, 0)]
+    sequence.end_step(a)
+    assert list(sequence.due()) == [Update(0), Backward(1, 0)]
 
 
 def test_a_step_is_not_over_before_the_whole_batch_was_forwarded() -> None:
     sequence = StepSequence(batched("ab"), shared=True)
     sequence.add_features(ScheduledStep("a", 0), 0, 1)
     with pytest.raises(ScheduleError, match="before its batch was forwarded"):
-        sequence.add_gradients(ScheduledStep("a", 0))
+        end_step(sequence, ScheduledStep("a", 0))
 
 
 async def test_nobody_is_suspended_where_all_run_at_once() -> None:
@@ -212,7 +240,7 @@ async def test_nobody_is_suspended_where_all_run_at_once() -> None:
             sequence.add_features(step, 0, 1)
             list(sequence.due())
             await sequence.wait_for_forward(step, 0)
-            sequence.add_gradients(step)
+            end_step(sequence, step)
             list(sequence.due())
 
     async def play(schedule: Schedule) -> None:
@@ -240,7 +268,7 @@ async def test_a_satellite_whose_step_is_far_makes_room_at_once() -> None:
         sequence.add_features(step, 0, 1)
         list(sequence.due())
         await sequence.wait_for_forward(step, 0)
-        sequence.add_gradients(step)
+        end_step(sequence, step)
         list(sequence.due())
 
     await take("a", 0)
@@ -281,7 +309,7 @@ def test_satellites_are_called_by_what_they_can_do_for_the_round() -> None:
     sequence.add_features(ScheduledStep("c", 0), 0, 1)
     assert list(sequence.due()) == [Forward(0, 0)]
     assert sequence.first_needed("abc") == "a"
-    sequence.add_gradients(ScheduledStep("a", 0))
+    end_step(sequence, ScheduledStep("a", 0))
     sequence.add_features(ScheduledStep("a", 1), 0, 1)
     assert sequence.first_needed("ac") == "c"
     assert sequence.first_needed("") is None
@@ -292,9 +320,9 @@ def test_a_step_that_is_not_planned_or_comes_twice_is_refused() -> None:
     with pytest.raises(ScheduleError, match="step 1 of a"):
         sequence.add_features(ScheduledStep("a", 1), 0, 1)
     with pytest.raises(ScheduleError, match="before its batch was forwarded"):
-        sequence.add_gradients(ScheduledStep("b", 0))
+        end_step(sequence, ScheduledStep("b", 0))
     sequence.add_features(ScheduledStep("a", 0), 0, 1)
     list(sequence.due())
-    sequence.add_gradients(ScheduledStep("a", 0))
+    end_step(sequence, ScheduledStep("a", 0))
     with pytest.raises(ScheduleError, match="was taken"):
         sequence.add_features(ScheduledStep("a", 0), 0, 1)
