@@ -100,7 +100,6 @@ class SplitRound:
         self.done = np.asarray(state.done or np.zeros(satellites, int))
         self.active = np.asarray(workload.samples) > 0
         self.pointed = state.pointed
-        answer_bytes = workload.up_bytes or workload.c1_bytes
         self.links = space_links(
             contact_plan,
             strategy_config,
@@ -108,7 +107,7 @@ class SplitRound:
             problem.start_s,
             end_s,
             pointed=self.pointed,
-            message_bits=8.0 * answer_bytes * workload.micro_batch / workload.micro_batches,
+            message_bits=8.0 * workload.up_bytes * workload.micro_batch / workload.micro_batches,
         )
         self.group, self.routes = self.links.group, self.links.routes
         self.shares = LinkShares.of(workload, self.samples - self.on_ground, self._todo())
