@@ -36,7 +36,9 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import settings
+from numpy.typing import NDArray
 
+from strategies.bound.lower_bound import RoundBounds
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -60,8 +62,9 @@ settings.load_profile("a busy machine's")
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage from now on, in what tests make."""
+    """Look for garbage from now on, in what tests make, and not after every few hundred objects of theirs."""
     gc.freeze()
+    gc.set_threshold(20_000)
     gc.enable()
 
 
@@ -138,6 +141,23 @@ def grid_of() -> Callable[[int, int], InProcessGrid]:
     from client_app.client_app import app
 
     return lambda nodes, max_concurrency: InProcessGrid(app, nodes, max_concurrency)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bound_once() -> Iterator[None]:
+    """The lower bound, which is a function of the problem and of the links allowed, takes most of the time of a small
+    plan: a problem that is planned with several strategies is bounded once."""
+    lower_bound_s, known_s = RoundBounds.lower_bound_s, dict[bytes, float]()
+
+    def bounded(bounds: RoundBounds, group: NDArray[Any]) -> float:
+        key = hashlib.sha256(pickle.dumps((bounds.problem, group))).digest()
+        if key not in known_s:
+            known_s[key] = lower_bound_s(bounds, group)
+        return known_s[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RoundBounds, "lower_bound_s", bounded)
+        yield
 
 
 @pytest.fixture(scope="session")

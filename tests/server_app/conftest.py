@@ -51,20 +51,21 @@ def fly(
     return mission
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_run(
     tmp_path_factory: pytest.TempPathFactory,
     grid_of: Callable[[int, int], Any],
     bare: Callable[[], AbstractContextManager[None]],
 ) -> Mission:
-    """Run a small mission once for all tests of a module that look at it; they copy what they change."""
+    """Run a small mission once for all tests that look at it; they copy what they change."""
     directory = tmp_path_factory.mktemp("shared")
     flown: dict[tuple[str, bool], Path] = {}
 
     def mission(overrides: dict[str, Any], *, report: bool = False) -> Path:
-        key = repr(sorted(overrides.items())), report
+        scenario = load_scenario("walker-12", SMALL | overrides)
+        key = scenario.model_dump_json(), report
         if key not in flown:
-            satellites = load_scenario("walker-12", SMALL | overrides).constellation.satellites
+            satellites = scenario.constellation.satellites
             with bare(), pytest.MonkeyPatch.context() as patch:
                 patch.setattr(
                     "server_app.backbone.service.TIMEOUT_S", _timeout_s(satellites, MAX_CONCURRENCY)

@@ -16,6 +16,7 @@ from mission.record import RunRecord
 from mission.run_config import GROUND
 from mission.scenario import load_scenario, scenario_path
 from orbit.files.contact_plan_files import save
+from report.run_report import write_report
 from server_app.planning.round_planner import RoundPlanner
 from server_app.results.rounds import round_rows
 from splitmodel.costs.published import published_profiles
@@ -143,6 +144,18 @@ def simulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def emulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of an emulation: with the ends that satellites measured, and what passed the ground's relay."""
     return record_run(tmp_path_factory.mktemp("runs") / "emulated", measured=True)
+
+
+@pytest.fixture(scope="session")
+def simulated_page(simulated_run: Path) -> Path:
+    """The report of a simulation, in its directory."""
+    return write_report(simulated_run)
+
+
+@pytest.fixture(scope="session")
+def emulated_page(emulated_run: Path) -> Path:
+    """The report of an emulation, in its directory."""
+    return write_report(emulated_run)
 
 
 @pytest.fixture

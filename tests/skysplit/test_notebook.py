@@ -6,6 +6,7 @@ import doctest
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from mission.text.quantities import spoken_bytes, spoken_time
 from skysplit import notebook
 from skysplit.cli import app
 
-pd = pytest.importorskip("pandas", reason="pandas is not installed")
+pytestmark = pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 ASSUMED = {"profile": "DOFA-base", "samples": 8}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
-pytest.importorskip("pandas", reason="pandas is not installed")
+pytestmark = pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 NOTEBOOK = Path(__file__).parents[3] / "examples" / "first-mission" / "first_mission.ipynb"
 
 

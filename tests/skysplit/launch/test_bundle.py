@@ -6,8 +6,6 @@ import io
 import zipfile
 from pathlib import Path
 
-from flwr.cli.build import build_fab_from_disk, build_fab_from_files
-
 from skysplit.launch.flower_run import app_directory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,6 +18,8 @@ def contents(bundle: bytes) -> dict[str, bytes]:
 
 
 def test_a_plain_flwr_run_bundles_the_same_files_as_skysplit_run(tmp_path: Path) -> None:
+    from flwr.cli.build import build_fab_from_disk, build_fab_from_files
+
     ours = contents(build_fab_from_disk(app_directory(tmp_path)))
     # Flower walks the whole folder; hidden folders, an environment among them, are left out here to save time.
     entries = [ROOT / ".gitignore", *ROOT.glob("[!.]*")]

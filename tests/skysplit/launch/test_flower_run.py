@@ -71,7 +71,7 @@ def _words(out: Path, overrides: dict[str, Any], max_concurrency: int = 2) -> li
 
 
 def test_a_run_planned_by_an_installed_strategy_ends_with_the_weights_of_the_same_run_in_one_process(
-    tmp_path: Path, grid_of: Callable[[int, int], Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, grid_of: Callable[[int, int], Any], monkeypatch: pytest.MonkeyPatch, bare_run: None
 ) -> None:
     site = str(install(tmp_path / "site"))
     path = os.pathsep.join([site, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -12,14 +12,14 @@ from report.event_files import TensorBoard
 from report.totals import by_round, read_activities, read_rounds, round_ends_s
 from report.trackers import track
 
-accumulator = pytest.importorskip(
-    "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"
-)
-
 
 def test_tensorboard_shows_the_rounds_at_their_mission_time_however_often_they_are_written(
     simulated_run: Path, tmp_path: Path
 ) -> None:
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="the extra tensorboard is not installed",
+    )
     run = tmp_path / "run"
     shutil.copytree(simulated_run, run)
     track(run, TensorBoard)

@@ -26,7 +26,6 @@ from mission.record import read_run, write_table, write_text
 from report.pages.comparison_page import comparison_page
 from report.pages.cuts_page import cuts_page
 from report.pages.runs_page import runs_page
-from report.run_report import write_report
 from skysplit.cli import app
 from skysplit.live.live_page import LivePage
 from skysplit.sweeps.page import sweep_page
@@ -185,11 +184,6 @@ def browser(chromium: Browser) -> Browser:
     return chromium
 
 
-@pytest.fixture(scope="module")
-def emulated_page(emulated_run: Path) -> Path:
-    return write_report(emulated_run)
-
-
 def open_and_draw(browser: Browser, page: Path, *, globe: bool = True, **window: int) -> list[str]:
     """Show a page with all charts drawn, in view or not; their names. It is opened unless it is shown already.
 
@@ -238,10 +232,10 @@ def test_pages_of_other_commands_are_drawn_without_a_console_message(
 
 
 def test_without_scripts_a_page_shows_still_pictures_of_its_flat_charts(
-    simulated_run: Path, browser: Browser
+    simulated_page: Path, browser: Browser
 ) -> None:
     browser.send("Emulation.setScriptExecutionDisabled", value=True)
-    browser.open(write_report(simulated_run).as_uri())
+    browser.open(simulated_page.as_uri())
     pictured = "[...document.querySelectorAll('.still')].map(one => one.parentElement.id)"
     assert browser.ask(pictured) == ["curve", "gantt", "map", "bytes", "seconds", "waits"]
     outside = """[...document.querySelectorAll(".still")].filter(still => {
@@ -255,7 +249,7 @@ def test_without_scripts_a_page_shows_still_pictures_of_its_flat_charts(
         browser.resize(width)
         assert browser.ask(outside) == [], f"{width} px"
     browser.send("Emulation.setScriptExecutionDisabled", value=False)
-    assert set(open_and_draw(browser, simulated_run / "report.html", globe=False)) > {"curve", "gantt"}
+    assert set(open_and_draw(browser, simulated_page, globe=False)) > {"curve", "gantt"}
     assert browser.ask(pictured) == []
     assert browser.console == []
 

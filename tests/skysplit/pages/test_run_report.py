@@ -46,14 +46,14 @@ def figures_of(page: str) -> dict[str, Any]:
     return json.loads(inside.group(1))
 
 
-def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: Path) -> None:
-    page = write_report(simulated_run).read_text(encoding="utf-8")
+def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_page: Path) -> None:
+    page = simulated_page.read_text(encoding="utf-8")
     assert list(figures_of(page)) == ["curve", "gantt", "map", "globe", "bytes", "seconds", "waits"]
     assert "sent over the split" in page
 
 
-def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path) -> None:
-    page = write_report(emulated_run).read_text(encoding="utf-8")
+def test_an_emulated_run_also_shows_planned_against_measured(emulated_page: Path) -> None:
+    page = emulated_page.read_text(encoding="utf-8")
     figures = figures_of(page)
     assert [trace["name"] for trace in figures["measured"]["data"]] == ["planned", "measured"]
     assert {trace["name"] for trace in figures["links"]["data"]} == {
@@ -147,8 +147,8 @@ def test_the_curve_begins_before_fine_tuning_and_has_on_board_training_beside_it
     assert "Bringing the images down finishes first here" in page
 
 
-def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:
-    page = write_report(simulated_run).read_text(encoding="utf-8")
+def test_the_page_loads_nothing_from_elsewhere(simulated_page: Path) -> None:
+    page = simulated_page.read_text(encoding="utf-8")
     assert page.count("plotly.js v") == 1  # inlined, once
     markup = re.sub(r"<script\b.*?</script>", "", page, flags=re.DOTALL)
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", markup)
@@ -274,8 +274,10 @@ def test_several_runs_stand_on_one_page_with_their_differences(
     assert "allowed: directories that differ" in twice.stderr
 
 
-def test_the_map_has_a_frame_of_all_satellites_at_every_instant(simulated_run: Path) -> None:
-    figure = figures_of(write_report(simulated_run).read_text(encoding="utf-8"))["map"]
+def test_the_map_has_a_frame_of_all_satellites_at_every_instant(
+    simulated_run: Path, simulated_page: Path
+) -> None:
+    figure = figures_of(simulated_page.read_text(encoding="utf-8"))["map"]
     frames = figure["frames"]
     assert len(frames) >= 48
     assert {tuple(frame["traces"]) for frame in frames} == {tuple(frames[0]["traces"])}

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
 from splitmodel.imagery import ImageryError, ImageSet, TargetKind, open_imagery
 from splitmodel.imagery.views import view
@@ -87,6 +86,8 @@ def test_a_mask_in_floating_point_has_no_class_where_it_is_nan_and_whole_numbers
 
 
 def test_scores_are_those_of_torchmetrics_over_all_batches_together() -> None:
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
+
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(12, 4, 9, 9, generator=generator)
     masks = torch.randint(0, 4, (12, 9, 9), generator=generator)
