@@ -1,6 +1,6 @@
 """Where the answer turns: the missions planned again with one number changed, all else as it is.
 
-The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission finishes first. A *break-even*
+The *answer* is the case of :func:`strategies.analysis.cases.headline_of` whose mission finishes first. A *break-even*
 is the value of a number beyond which another case is. Every point is planned, none is computed from another.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.analysis.cases import HEADLINE, IMAGES_DOWN
+from strategies.analysis.cases import IMAGES_DOWN, headline_of
 from strategies.analysis.mission_totals import Case, MissionTotals, World, plan_mission
 from strategies.problem.network import NoRouteError
 from strategies.problem.workload import Mode, Workload
@@ -152,8 +152,9 @@ def lengths_of(
         touched: Whether a case has to be planned.
     """
     lengths: dict[str, float] = {}
+    headline = headline_of(world.cases)
     for case in world.cases:
-        if case.name not in HEADLINE:
+        if case.name not in headline:
             continue
         if known is not None and not touched(case):
             lengths[case.name] = known[case.name]

@@ -10,7 +10,7 @@ import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
-from strategies.analysis.cases import HEADLINE, standard_cases
+from strategies.analysis.cases import headline_of, standard_cases
 from strategies.analysis.mission_totals import Case, World
 from strategies.analysis.sensitivity import (
     BreakEven,
@@ -39,7 +39,7 @@ def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
 
 def world(satellite_flops: float = RATES.satellite_flops) -> World:
     cases = standard_cases(rounds_of, inter_orbit="grid")
-    headline = tuple(case for case in cases if case.name in HEADLINE)
+    headline = tuple(case for case in cases if case.name in headline_of(cases))
     return World(
         CONTACTS,
         headline,
