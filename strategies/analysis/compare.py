@@ -26,7 +26,7 @@ from strategies.uncertainty.flight import may_be_flown
 # Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
 # many as have so many steps together. The others are interpolated.
 _LEAST_PLANNED, _LEAST_OF_OTHERS, _MOST_PLANNED, _STEPS = 4, 2, 10, 6000
-_AS_STEPS = 50  # a satellite's part of a round without steps takes about as long to plan as so many
+_AS_STEPS = 10  # a satellite's part of a round without steps takes about as long to plan as so many
 _FEW_STARTS = 4
 _START_S = 4.0  # about what it takes until a further process can plan: it has SciPy and astropy to load
 _SIZES = ("down_bytes", "up_bytes", "isl_bytes")
