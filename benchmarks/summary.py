@@ -51,7 +51,7 @@ NAMES = {
 }
 ANSWER = re.compile(r"^(.*?) (pays|finishes first) here: ")
 EDGE = re.compile(
-    r"(below|above|at|from) ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))?(?: or fewer| on)? (.*?)"
+    r"(below|above|at|from) ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))?(?: or fewer| on| \(planned to [\d.e+-]+\))? (.*?)"
     r" (?:finishes first|ends)"
 )
 STAYS = re.compile(r"(up|down) to ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))? the answer stays")

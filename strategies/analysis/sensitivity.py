@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class BreakEven:
         above: Whether the break-even lies above the value.
         turns: Whether the answer turns there; else it stays as far as was tried.
         winner: Beyond the break-even; ``None`` where no mission ends within the contact plan.
+        until: The furthest value beyond it, of those that were tried, as far as which that answer stays.
     """
 
     knob: str
@@ -83,6 +85,7 @@ class BreakEven:
     above: bool
     turns: bool
     winner: str | None
+    until: float
 
     def to_json(self) -> dict[str, Any]:
         """The break-even as JSON values."""
@@ -221,6 +224,7 @@ def break_even_of(
             break
         far_s = lengths(far)
         if winner_of(far_s) != now:
+            beyond = [(far, winner_of(far_s))]
             trials = iter(() if knob.most else _crossing(knob, (near, near_s), (far, far_s), now))
             while _apart(knob, near, far):
                 middle = (near + far) // 2 if knob.most else next(trials, math.sqrt(near * far))
@@ -231,10 +235,19 @@ def break_even_of(
                     near, near_s = middle, middle_s
                 else:
                     far, far_s = middle, middle_s
+                    beyond.append((far, winner_of(far_s)))
             break_even = far if knob.most else math.sqrt(near * far)
-            return turn(break_even=break_even, turns=True, winner=winner_of(far_s))
+            return turn(
+                break_even=break_even, turns=True, winner=beyond[-1][1], until=_as_far_as(beyond)
+            )  # fmt: skip
         near, near_s = far, far_s
-    return None if near == knob.value else turn(break_even=near, turns=False, winner=now)
+    return None if near == knob.value else turn(break_even=near, turns=False, winner=now, until=near)
+
+
+def _as_far_as(beyond: Sequence[tuple[float, str | None]]) -> float:
+    """Of values and their answers, tried from the outside in, the outermost up to which the innermost answer stays."""
+    innermost = beyond[-1][1]
+    return [value for value, _ in takewhile(lambda tried: tried[1] == innermost, reversed(beyond))][-1]
 
 
 def _extrapolated(knob: Knob, known: Lengths, near: float, near_s: Lengths, far: float) -> Lengths:

@@ -122,27 +122,32 @@ def _break_evens(break_evens: list[Mapping[str, Any]]) -> Iterator[str]:
         of_knob = [break_even for break_even in break_evens if break_even["knob"] == knob]
         if not of_knob:
             continue
-        unit, counts = of_knob[0]["unit"], not of_knob[0]["unit"]
-        parts = []
-        for break_even in sorted(of_knob, key=lambda break_even: break_even["above"]):
-            value = f"{break_even['break_even']:.0f}" if counts else f"{break_even['break_even']:.3g} {unit}"
-            if not break_even["turns"]:
-                parts.append(f"{'up' if break_even['above'] else 'down'} to {value} the answer stays")
-            else:
-                beyond = _CALLED[break_even["winner"]] if break_even["winner"] else "no mission"
-                what = "finishes first" if break_even["winner"] else "ends within the contact plan"
-                word = (
-                    ("from" if break_even["above"] else "at")
-                    if counts
-                    else ("above" if break_even["above"] else "below")
-                )
-                less = (
-                    " or fewer" if counts and not break_even["above"] and break_even["break_even"] > 1 else ""
-                )
-                more = " on" if counts and break_even["above"] else ""
-                parts.append(f"{word} {value}{less}{more} {beyond} {what}")
-        now = f"{of_knob[0]['value']:.0f}" if counts else f"{of_knob[0]['value']:.3g} {unit}"
+        parts = map(_turn, sorted(of_knob, key=lambda break_even: break_even["above"]))
+        now = _with_unit(of_knob[0]["value"], of_knob[0]["unit"])
         yield f"{_capital(of_knob[0]['title'])} (now {now}): {'; '.join(parts)}."
+
+
+def _turn(break_even: Mapping[str, Any]) -> str:
+    """Where the answer turns in one direction, and as far as which value the next answer was planned."""
+    value, until = (_with_unit(break_even[key], break_even["unit"]) for key in ("break_even", "until"))
+    if not break_even["turns"]:
+        return f"{'up' if break_even['above'] else 'down'} to {value} the answer stays"
+    if break_even["unit"]:
+        number = until.removesuffix(f" {break_even['unit']}")
+        where = f"{'above' if break_even['above'] else 'below'} {value} (planned to {number})"
+    elif break_even["above"]:
+        where = f"from {value} on"
+    else:
+        where = (
+            f"at {value} or fewer" if break_even["until"] == 1 < break_even["break_even"] else f"at {value}"
+        )
+    if break_even["winner"] is None:
+        return f"{where} no mission ends within the contact plan"
+    return f"{where} {_CALLED[break_even['winner']]} finishes first"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}" if unit else f"{value:.0f}"
 
 
 def _closed_form(rho: Mapping[str, Any] | None, on_board: str) -> Iterator[str]:

@@ -110,7 +110,8 @@ def test_on_both_sides_of_an_edge_the_missions_planned_again_have_the_answers_th
     as_it_is = winner_of(known(satellite_flops))
     assert answer(found.break_even / outwards) == as_it_is
     if found.turns:
-        assert answer(found.break_even * outwards) == found.winner != as_it_is
+        assert answer(found.break_even * outwards) == answer(found.until) == found.winner != as_it_is
+        assert (found.until > found.break_even) == above
     else:
         assert answer(found.break_even) == found.winner == as_it_is
 

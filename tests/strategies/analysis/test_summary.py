@@ -127,16 +127,22 @@ def test_without_a_mission_that_ends_there_is_no_answer_but_advice() -> None:
 def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
     base = {"title": "the downlink of each antenna", "knob": "downlink", "unit": "Mbit/s", "value": 20.0}
     counted = {"title": "the number of stations", "knob": "stations", "unit": "", "value": 4.0}
+    beams = counted | {"title": "the number of antennas at each station", "knob": "beams"}
     break_evens = [
-        base | {"break_even": 7.85, "above": False, "turns": True, "winner": ONBOARD_LORA},
-        base | {"break_even": 80.0, "above": True, "turns": False, "winner": SPLIT},
-        counted | {"break_even": 2, "above": False, "turns": True, "winner": None},
+        base | {"break_even": 7.85, "above": False, "turns": True, "winner": ONBOARD_LORA, "until": 5.0},
+        base | {"break_even": 80.0, "above": True, "turns": False, "winner": SPLIT, "until": 80.0},
+        counted | {"break_even": 2, "above": False, "turns": True, "winner": None, "until": 1},
+        beams | {"break_even": 2, "above": False, "turns": True, "winner": IMAGES_DOWN, "until": 2},
     ]
     said = summary_lines(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, break_evens=break_evens))
     assert (
-        "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s on-board LoRA finishes first; "
+        "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s (planned to 5) on-board LoRA finishes first; "
         "up to 80 Mbit/s the answer stays."
     ) in said
+    assert (
+        "The number of antennas at each station (now 4): at 2 bringing the images down finishes first."
+        in said
+    )
     assert "The number of stations (now 4): at 2 or fewer no mission ends within the contact plan." in said
 
 
