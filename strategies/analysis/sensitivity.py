@@ -123,7 +123,7 @@ def _counting_knobs(world: World) -> list[Knob]:
     """Numbers of things: stations, antennas, satellites."""
     plan = world.contact_plan
     stations = int(np.isin(plan.stations, plan.of_kind(LinkKind.DOWNLINK)["target"]).sum())
-    beams = world.resources.beams
+    beams = round(float(np.median(world.resources.beams_of_each(plan.stations))))
     satellites = sum(count > 0 for count in world.cases[0].workloads[0].samples)
     antennas = "the number of antennas at each station"
     training = "the number of satellites that train"
@@ -132,7 +132,7 @@ def _counting_knobs(world: World) -> list[Knob]:
             "stations", "the number of stations", unit="", value=stations, change=with_stations,
             most=max(stations, 1),
         ),
-        Knob("beams", antennas, unit="", value=beams, change=_beams, most=2 * beams),
+        Knob("beams", antennas, unit="", value=beams, change=partial(_beams, now=beams), most=2 * beams),
         Knob("satellites", training, unit="", value=satellites, change=with_satellites, most=satellites),
     ]  # fmt: skip
 
@@ -330,13 +330,15 @@ def _ground_tflops(world: World, tflops: float) -> World:
     return dataclasses.replace(world, rates=dataclasses.replace(world.rates, ground_flops=tflops * _TERA))
 
 
-def _beams(world: World, beams: float) -> World:
-    """As many antennas at every station; one that has a number of its own has more or fewer in proportion."""
+def _beams(world: World, beams: float, *, now: int) -> World:
+    """More or fewer antennas at every station by the same factor, so that their median is this number."""
+
+    def changed_count(count: int) -> int:
+        return max(1, round(count * beams / now))
+
     resources = world.resources
-    own = tuple(
-        (station, max(1, round(count * beams / resources.beams))) for station, count in resources.own_beams
-    )
-    changed = dataclasses.replace(resources, beams=round(beams), own_beams=own)
+    own = tuple((station, changed_count(count)) for station, count in resources.own_beams)
+    changed = dataclasses.replace(resources, beams=changed_count(resources.beams), own_beams=own)
     return dataclasses.replace(world, resources=changed)
 
 

@@ -142,6 +142,16 @@ def test_fewer_stations_are_those_that_see_most() -> None:
     assert seen_s[station] == seen_s.max()
 
 
+def test_antennas_are_counted_and_changed_where_stations_have_numbers_of_their_own() -> None:
+    resources = Resources(own_beams=tuple((station, 4) for station in CONTACTS.stations.tolist()))
+    one = dataclasses.replace(world(), resources=resources)
+    knob = knob_of(one, "beams")
+    assert (knob.value, knob.most) == (4, 8)
+    for value, each in ((8, 8), (2, 2), (4, 4)):
+        assert set(knob.change(one, value).resources.beams_of_each(CONTACTS.stations).tolist()) == {each}
+    assert knob.change(world(), 2).resources.beams == 2
+
+
 def test_fewer_satellites_train_on_their_own_images_and_the_others_still_relay() -> None:
     fewer = with_satellites(world(), 2)
     assert fewer.contact_plan is CONTACTS or len(fewer.contact_plan.contacts) == len(CONTACTS.contacts)
