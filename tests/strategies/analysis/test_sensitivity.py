@@ -149,7 +149,7 @@ def test_antennas_are_counted_and_changed_where_stations_have_numbers_of_their_o
     assert (knob.value, knob.most) == (4, 8)
     for value, each in ((8, 8), (2, 2), (4, 4)):
         assert set(knob.change(one, value).resources.beams_of_each(CONTACTS.stations).tolist()) == {each}
-    assert knob.change(world(), 2).resources.beams == 2
+    assert knob_of(world(), "beams").change(world(), 2).resources.beams == 2
 
 
 def test_fewer_satellites_train_on_their_own_images_and_the_others_still_relay() -> None:
