@@ -101,7 +101,7 @@ def standard_cases(
     if split_mode is Mode.LORA:
         if kept is not None:
             room = dataclasses.replace(split, room_for_all=True)
-            title = "split, the ground has room for all features"
+            title = "split, the ground has room for all features; one round: once it has them"
             cases.append(dataclasses.replace(case("split-cached", title, room, alias="f"), single=kept))
         shared = dataclasses.replace(split, onboard_share=True)
         cases.append(case("split-and-onboard", "split + a share trained on board", shared, alias="j"))
