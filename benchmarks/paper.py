@@ -29,7 +29,7 @@ from server_app.planning.round_planner import framing_of, rates_of, resources_of
 from server_app.planning.workloads import MissionWorkloads, variant_of
 from skysplit.planning_inputs import cases_of, compared, costs_of, samples_of
 from splitmodel.costs.published import Profile
-from strategies.analysis.cases import HEADLINE, IMAGES_DOWN
+from strategies.analysis.cases import IMAGES_DOWN, headline_of
 from strategies.analysis.compare import even_starts, headings_of, mission_rows, round_rows
 from strategies.analysis.mission_totals import Case
 from strategies.analysis.plan_words import answer
@@ -62,7 +62,7 @@ def miscounted(scenario: Scenario, world: ContactPlan, cases: tuple[Case, ...]) 
     rates, resources, contacts = rates_of(scenario), resources_of(scenario), to_rows(world)
     wrong = []
     for case in cases:
-        if case.name not in HEADLINE:
+        if case.name not in headline_of(cases):
             continue
         work = case.workloads[0]
         try:

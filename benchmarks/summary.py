@@ -28,7 +28,14 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from server_app.planning.round_planner import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
-from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.analysis.cases import (
+    FEATURES_DOWN,
+    IMAGES_DOWN,
+    ONBOARD_HEAD,
+    ONBOARD_LORA,
+    SPLIT,
+    headline_of,
+)
 from strategies.analysis.compare import compare, most_planned
 from strategies.analysis.mission_totals import World
 from strategies.analysis.sensitivity import Knob, break_even_of, knobs_of, lengths_of, winner_of
@@ -37,13 +44,14 @@ from strategies.analysis.summary import summary_lines
 NAMES = {
     "the split": SPLIT,
     "on-board lora": ONBOARD_LORA,
+    "training the head on board": ONBOARD_HEAD,
     "bringing the images down": IMAGES_DOWN,
     "bringing features and labels down once": FEATURES_DOWN,
     "no mission": None,
 }
 ANSWER = re.compile(r"^(.*?) (pays|finishes first) here: ")
 EDGE = re.compile(
-    r"(below|above|at|from) ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))?(?: or fewer| on)? (.*?)"
+    r"(below|above|at|from) ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))?(?: or fewer| on| \(planned to [\d.e+-]+\))? (.*?)"
     r" (?:finishes first|ends)"
 )
 STAYS = re.compile(r"(up|down) to ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))? the answer stays")
@@ -76,7 +84,7 @@ def drawn(draw: random.Random) -> World:
     )
     contacts = contact_plan_of(scenario, constellation_of(scenario))
     cases = cases_of(scenario, contacts, costs_of(scenario), samples_of(scenario, contacts))
-    headline = tuple(case for case in cases if case.name in HEADLINE)
+    headline = tuple(case for case in cases if case.name in headline_of(cases))
     return World(contacts, headline, rates=rates_of(scenario), resources=resources_of(scenario))
 
 

@@ -78,7 +78,8 @@ td:first-child { white-space: normal; min-width: 9rem; }
   :root { color-scheme: light; --ground: #fff; --ink: #1b1b1f; --soft: #5c5f66; --line: #d9dbe0; --focus: #4477aa;
     --alarm: #bb2d0d; }
   body { max-width: none; padding: 0; font-size: 11pt; } nav, .when, select, label:has(select) { display: none; }
-  h2 { break-after: avoid; } .figure, tr, dl > div { break-inside: avoid; }
+  h2, h2 + p { break-after: avoid; } p:has(+ .figure) { break-after: avoid; }
+  .figure, tr, dl > div { break-inside: avoid; }
   .figure { overflow: hidden; } .table { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; } }
 </style>
 </head>

@@ -34,7 +34,7 @@ from report.page import Section, View, page, sections_view, table
 from report.pages.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
 from report.story import run_total, story
 from report.totals import BYTES, by_round, read_activities, read_rounds, round_ends_s
-from strategies.analysis.cases import ONBOARD_LORA
+from strategies.analysis.cases import ANSWERS, ONBOARD_HEAD
 from strategies.analysis.summary import summary_lines
 
 _MOST_WINDOWS = 2_000
@@ -232,17 +232,19 @@ def _comparison(directory: Path) -> tuple[str, dict[str, Any]] | None:
     path = directory / "comparison.json"
     if not path.exists():
         return None
-    [comparison] = json.loads(path.read_text(encoding="utf-8")).items()
-    return comparison
+    [(model, comparison)] = json.loads(path.read_text(encoding="utf-8")).items()
+    # An older version compared with on-board LoRA, whatever the split trains.
+    names = {case["name"] for case in comparison["cases"]} - {ONBOARD_HEAD}
+    return model, {"headline": [name for name in ANSWERS if name in names], **comparison}
 
 
 def _beside(compared: tuple[str, dict[str, Any]] | None) -> dict[str, list[float]]:
-    """When the rounds of on-board LoRA end, the way to train that the split is to be measured against."""
+    """When the rounds end where satellites train on board what the split trains: that it is to be measured against."""
     cases = compared[1]["cases"] if compared else []
     return {
         case["title"]: case["mission"]["round_ends_s"]
         for case in cases
-        if case["name"] == ONBOARD_LORA and case["mission"]
+        if case["name"].startswith("onboard") and case["name"] in compared[1]["headline"] and case["mission"]
     }
 
 

@@ -162,11 +162,11 @@ def compared(
     draws: int = 0,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
-    names: Sequence[str] = (),
+    headline: bool = False,
 ) -> dict[str, Any]:
     """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``.
 
-    With ``names``, of these cases alone.
+    With ``headline``, of the cases alone between which the answer lies.
 
     Raises:
         ValueError: With ``draws``, the scenario has no outages; or its satellites take images.
@@ -174,16 +174,19 @@ def compared(
     from server_app.planning.imaging import require_all_on_board
     from server_app.planning.round_planner import rates_of, resources_of
     from server_app.planning.uncertainty import outage_model_of
+    from strategies.analysis.cases import headline_of
     from strategies.analysis.compare import compare, even_starts
     from strategies.analysis.mission_totals import World
 
     require_all_on_board(scenario, "skysplit compare")
     cases = cases_of(scenario, contacts, costs, samples, schedules=schedules)
-    compared_cases = tuple(case for case in cases if not names or case.name in names)
+    if headline:
+        names = headline_of(cases)
+        cases = tuple(case for case in cases if case.name in names)
     return compare(
         World(
             contacts,
-            compared_cases,
+            cases,
             rates=rates_of(scenario),
             resources=resources_of(scenario),
             outages=outage_model_of(scenario) if draws else None,
@@ -220,9 +223,9 @@ def cases_of(
     def rounds_of(variant: TrainingVariant) -> tuple[Workload, ...]:
         return (with_room if variant.room_for_all else workloads).of_mission(variant)
 
-    # The split as the scenario trains it; where it does not, as it would by default.
-    mode = Mode(scenario.training.mode) if scenario.training.mode in ("head", "lora") else Mode.LORA
-    method = scenario.strategy.inter_orbit
+    # The split as the scenario trains it; where it has none, head alone or adapter and head.
+    mode = Mode.HEAD if scenario.training.mode in ("head", "onboard-head") else Mode.LORA
+    method, labels = scenario.strategy.inter_orbit, workloads.labels()
     kept = None
     if mode is Mode.LORA:  # features that the ground has are still named
         kept = with_room.of_round(variant_of(scenario, mode), PlaceInMission(all_kept=True))
@@ -233,9 +236,9 @@ def cases_of(
         last_blocks=scenario.training.adapted_blocks or costs.blocks // _LAST_PART,
         enrolment=workloads.enrolment(),
         kept=kept,
+        ground_has_labels=labels is not None,
     )
     cases += published_cases(rounds_of) if schedules else ()
-    labels = workloads.labels()
     return tuple(
         case if case.one_round.central else dataclasses.replace(case, labels=labels) for case in cases
     )

@@ -210,12 +210,13 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def headline_cases(monkeypatch: pytest.MonkeyPatch, one_process: None) -> None:
     """Comparisons plan the cases that the answer lies between alone; test_compare_and_numbers.py plans every one."""
     from skysplit import planning_inputs
-    from strategies.analysis.cases import HEADLINE
+    from strategies.analysis.cases import headline_of
 
     every = planning_inputs.cases_of
 
     def few(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        return tuple(case for case in every(*args, **kwargs) if case.name in HEADLINE)
+        cases = every(*args, **kwargs)
+        return tuple(case for case in cases if case.name in headline_of(cases))
 
     monkeypatch.setattr(planning_inputs, "cases_of", few)
 

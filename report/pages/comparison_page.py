@@ -14,7 +14,7 @@ from mission.text.quantities import spoken_bytes, spoken_time
 from report.charts.gantt import time_unit
 from report.page import View, figure_markup, marked, page, table
 from report.still import INK
-from strategies.analysis.cases import HEADLINE, SPLIT
+from strategies.analysis.cases import SPLIT
 from strategies.analysis.compare import headings_of, mission_rows, round_rows
 from strategies.analysis.summary import summary_lines
 from strategies.problem.plan import SPLIT_COLUMNS
@@ -145,7 +145,9 @@ def _log_range(comparisons: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def missions_figure(comparison: Mapping[str, Any]) -> go.Figure:
     """The whole mission of every case between which the answer lies: how long, and bytes each way."""
-    cases = [case for case in comparison["cases"] if case["name"] in HEADLINE and case["mission"]]
+    cases = [
+        case for case in comparison["cases"] if case["name"] in comparison["headline"] and case["mission"]
+    ]
     cases.sort(key=lambda case: case["mission"]["length_s"])
     lengths_s = [case["mission"]["length_s"] for case in cases]
     unit, unit_s = time_unit(max(lengths_s, default=0.0))

@@ -137,8 +137,8 @@ class SentImages:
     """Follows which images need not cross again, or be computed again: what they become is kept.
 
     In mode ``lora`` the ground keeps their features, as far as there is room.  In ``head`` satellites keep pooled
-    states, in ``features`` the ground keeps features and labels, in the on-board modes satellites keep what leaves the
-    frozen part of the model; of all that there is no limit.
+    states, in ``features`` and ``downlink`` the ground keeps what came down, in the on-board modes satellites keep what
+    leaves the frozen part of the model; of all that there is no limit.
 
     Args:
         scenario: The resolved scenario.

@@ -84,17 +84,19 @@ class MissionWorkloads:
             workload = dataclasses.replace(workload, update_bytes=self._weights_bytes(self.costs.head_bytes))
         if variant.client_share:
             return self._client_part(workload, variant.client_share)
-        if variant.mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
-            return workload
         traffic = place.traffic
         if traffic is None:
-            following = self.sent_images(variant.mode)
-            assert following is not None
+            if (following := self.sent_images(variant.mode)) is None:
+                return workload
             traffic = following.in_round(1)
         if place.all_kept:
             traffic = traffic.all_kept if variant.mode is Mode.LORA else RoundTraffic()
         if workload.on_board:
             return self._on_board(workload, variant, traffic)
+        if variant.mode is Mode.DOWNLINK:  # the whole frozen model sees each image under each view once
+            once = traffic.states / sum(self.samples) / workload.passes
+            frozen = once * (self.costs.embedding_flops + self.costs.backbone_flops)
+            return dataclasses.replace(workload, backbone_forward_flops=frozen + self.costs.head_step_flops)
         return self._crossing(workload, traffic)
 
     def of_mission(self, variant: TrainingVariant) -> tuple[Workload, ...]:
@@ -192,11 +194,16 @@ class MissionWorkloads:
 
         ``taken`` has the images of each round and satellite, and grows; by default all are in every round.
         """
-        if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
+        if mode is Mode.ONBOARD_FULL or (mode is Mode.DOWNLINK and not self._trains_head_alone):
             return None
         row_bytes = row_bytes_of(self.scenario, self.costs)
         room = kept_rows(self.scenario, row_bytes, sum(self.samples)) if mode is Mode.LORA else 0
         return SentImages(self.scenario, self.samples, mode=mode, room=room, taken=taken)
+
+    @property
+    def _trains_head_alone(self) -> bool:
+        """Whether a ground that trains by itself trains what the scenario's satellites do, no adapter."""
+        return self.scenario.training.mode in ("head", "onboard-head")
 
     def _from_profile(self, variant: TrainingVariant, place: PlaceInMission) -> Workload:
         """A round by the sizes of the model, before headers are added and what is kept is taken away."""
@@ -224,7 +231,7 @@ class MissionWorkloads:
             satellites_per_step=satellites_per_step(training),
             gradient_delay=training.gradient_delay,
             micro_batches=training.micro_batches,
-            trains_adapter=variant.mode is not Mode.FEATURES or training.mode != "head",
+            trains_adapter=not self._trains_head_alone,
         )
         return Workload.from_profile(variant.mode, self.samples, sizes, schedule)
 

@@ -191,13 +191,13 @@ def watched(
     sensitivity: bool = False,
     schedules: bool = False,
     draws: int = 0,
-    names: Sequence[str] = (),
+    headline: bool = False,
 ) -> dict[str, Any]:
-    """Compare, with a progress bar; with ``names``, these cases alone."""
+    """Compare, with a progress bar; with ``headline``, the cases alone between which the answer lies."""
     with progress_bar(costs.name) as progress:
         return compared(
             scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity, draws=draws,
-            names=names,
+            headline=headline,
             processes=os.cpu_count() or 1,
             progress=progress,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +35,6 @@ from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal, busy
 from skysplit.trained_model import check_model
-from strategies.analysis.cases import HEADLINE
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
@@ -263,7 +262,7 @@ def _watch(
         if compare:
             from report.run_report import write_report
 
-            _write_comparison(directory, starts=1, names=HEADLINE)
+            _write_comparison(directory, starts=1, headline=True)
             # Where there is no room for it the run is over all the same.
             with contextlib.suppress(OSError), busy("writing the report"):
                 write_report(directory)
@@ -344,10 +343,10 @@ def report(
         fail(str(error))
 
 
-def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = ()) -> None:
+def _write_comparison(run_directory: Path, starts: int, *, headline: bool = False) -> None:
     """Write ``comparison.json``: what `skysplit compare` finds for the run's scenario, contacts and images.
 
-    With ``names``, of these cases alone.
+    With ``headline``, of the cases alone between which the answer lies.
     """
     from orbit.files.contact_plan_files import load
     from skysplit.commands.comparisons import watched
@@ -361,7 +360,7 @@ def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = (
     scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
     with busy("reading the model"):
         costs = costs_of(scenario)
-    comparison = watched(scenario, contacts, costs, list(run["samples"].values()), starts, names=names)
+    comparison = watched(scenario, contacts, costs, list(run["samples"].values()), starts, headline=headline)
     write_text(run_directory / "comparison.json", json.dumps({costs.name: comparison}))
 
 

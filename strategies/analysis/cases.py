@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 
 from strategies.analysis.mission_totals import Case
@@ -11,11 +11,23 @@ from strategies.doors import registered_variants
 from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, StrategyConfig, Workload
 
-SPLIT, ONBOARD_LORA, IMAGES_DOWN, FEATURES_DOWN = "split", "onboard-lora", "images-down", "features-down"
-# Cases between which the answer lies; the others show what each strategy and each way of training on board gains.
-HEADLINE = (SPLIT, ONBOARD_LORA, IMAGES_DOWN, FEATURES_DOWN)
+SPLIT, IMAGES_DOWN, FEATURES_DOWN = "split", "images-down", "features-down"
+ONBOARD_LORA, ONBOARD_HEAD = "onboard-lora", "onboard-head"
+# Cases that may be in the headline of a comparison.
+ANSWERS = (SPLIT, ONBOARD_LORA, ONBOARD_HEAD, IMAGES_DOWN, FEATURES_DOWN)
 
 RoundsOf = Callable[[TrainingVariant], tuple[Workload, ...]]
+
+
+def headline_of(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Names of the cases between which the answer lies, the split first, then the one on board, if they are there.
+
+    On board it is the case that trains what the split trains: adapter and head, or the head alone. The other cases show
+    what each strategy and each way of training on board gains.
+    """
+    modes = {case.name: case.one_round.mode for case in cases}
+    other = ONBOARD_LORA if modes.get(SPLIT) is Mode.HEAD else ONBOARD_HEAD
+    return tuple(name for name in ANSWERS if name in modes and name != other)
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ def standard_cases(
     last_blocks: int = 0,
     enrolment: Workload | None = None,
     kept: Workload | None = None,
+    ground_has_labels: bool = False,
 ) -> tuple[Case, ...]:
     """Return the cases of a mission, whose rounds ``rounds_of`` gives for every way of training.
 
@@ -75,6 +88,7 @@ def standard_cases(
             that case out.
         enrolment: What comes before round 1 where features cross.
         kept: A round of the split once the ground has all features; without, that case is left out.
+        ground_has_labels: Whether labels are made on the ground, so that none come down.
 
     Raises:
         strategies.registry.StrategyError: A strategy of another package cannot be used.
@@ -87,11 +101,11 @@ def standard_cases(
     if split_mode is Mode.LORA:
         if kept is not None:
             room = dataclasses.replace(split, room_for_all=True)
-            title = "split, the ground has room for all features"
+            title = "split, the ground has room for all features; one round: once it has them"
             cases.append(dataclasses.replace(case("split-cached", title, room, alias="f"), single=kept))
         shared = dataclasses.replace(split, onboard_share=True)
         cases.append(case("split-and-onboard", "split + a share trained on board", shared, alias="j"))
-    return (*cases, *_central_cases(case))
+    return (*cases, *_central_cases(case, ground_has_labels))
 
 
 def _on_board_cases(case: CaseFactory, last_blocks: int) -> list[Case]:
@@ -112,7 +126,7 @@ def _on_board_cases(case: CaseFactory, last_blocks: int) -> list[Case]:
             case("onboard-lora-truncated", title, dataclasses.replace(cached, adapted_blocks=last_blocks))
         )
     head = TrainingVariant(Mode.ONBOARD_HEAD)
-    return [*cases, case("onboard-head", "on-board head, backbone computed once", head)]
+    return [*cases, case(ONBOARD_HEAD, "on-board head, backbone computed once", head)]
 
 
 def _strategy_cases(case: CaseFactory, split: TrainingVariant) -> list[Case]:
@@ -148,10 +162,10 @@ def _registered_cases(case: CaseFactory, split: TrainingVariant, taken: set[str]
     return cases
 
 
-def _central_cases(case: CaseFactory) -> list[Case]:
+def _central_cases(case: CaseFactory, ground_has_labels: bool) -> list[Case]:
     """The ground trains alone, on images or on features."""
     images = "raw images down, the ground trains alone"
-    features = "features and labels down once, the ground trains alone"
+    features = f"features{' and labels' * (not ground_has_labels)} down once, the ground trains alone"
     return [
         case(IMAGES_DOWN, images, TrainingVariant(Mode.DOWNLINK), alias="raw"),
         case(FEATURES_DOWN, features, TrainingVariant(Mode.FEATURES)),

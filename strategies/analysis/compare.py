@@ -14,7 +14,7 @@ import numpy as np
 
 from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time
 from orbit.contact_plan import ContactPlan
-from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.analysis.cases import ANSWERS, IMAGES_DOWN, SPLIT, headline_of
 from strategies.analysis.closed_form import closed_form
 from strategies.analysis.mission_totals import Case, World, plan_figures, plan_one_round
 from strategies.analysis.sensitivity import break_even_of, knobs_of, mission_or_none
@@ -26,7 +26,7 @@ from strategies.uncertainty.flight import may_be_flown
 # Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
 # many as have so many steps together. The others are interpolated.
 _LEAST_PLANNED, _LEAST_OF_OTHERS, _MOST_PLANNED, _STEPS = 4, 2, 10, 6000
-_AS_STEPS = 50  # a satellite's part of a round without steps takes about as long to plan as so many
+_AS_STEPS = 10  # a satellite's part of a round without steps takes about as long to plan as so many
 _FEW_STARTS = 4
 _START_S = 4.0  # about what it takes until a further process can plan: it has SciPy and astropy to load
 _SIZES = ("down_bytes", "up_bytes", "isl_bytes")
@@ -82,16 +82,17 @@ def compare(
 ) -> dict[str, Any]:
     """Compare every case: one round from many starts, and the whole mission from the first start, each plan checked.
 
-    Cases outside ``strategies.analysis.cases.HEADLINE`` are planned from at most four of the starts, and fewer of their
-    rounds. With more ``processes`` than one they share the work; the result is the same.
+    Cases outside the headline (:func:`strategies.analysis.cases.headline_of`) are planned from at most four of the
+    starts, and fewer of their rounds. With more ``processes`` than one they share the work; the result is the same.
 
     Returns:
-        JSON values. ``cases`` holds an object per case with ``name, alias, title``; of one round ``median_s, p95_s,
+        JSON values. ``headline`` names the cases between which the answer lies; ``ground_has_labels`` where labels are
+        made there. ``cases`` holds an object per case with ``name, alias, title``; of one round ``median_s, p95_s,
         gap_to_bound, bound_s, ratio_to`` (of medians, by name of the other case), ``starts`` that were planned,
         ``unplanned`` starts whose round does not end inside the contact plan, ``makespans_s``, median ``down_bytes,
         up_bytes, isl_bytes`` and the mean seconds of ``SPLIT_COLUMNS``; and ``mission`` as
-        :class:`~strategies.analysis.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is
-        the split over on-board LoRA, in closed form, as planned for a round, and for the mission. With
+        :class:`~strategies.analysis.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is the split
+        over the headline's case on board, in closed form, as planned for a round, and for the mission. With
         ``sensitivity``, ``break_evens`` says where the answer turns, by missions that were planned again
         (:class:`strategies.analysis.sensitivity.BreakEven`).
         With ``draws``, a case whose rounds can be taken up in the middle has ``draws``, one round from the first start
@@ -118,6 +119,8 @@ def compare(
             results[job.case]["draws"] = outcome_of[job]
     comparison: dict[str, Any] = {
         "cases": results,
+        "headline": list(headline_of(world.cases)),
+        "ground_has_labels": any(case.labels is not None for case in world.cases),
         "starts": len(starts_s),
         "rounds": max((case.rounds for case in world.cases), default=0),
     }
@@ -125,7 +128,7 @@ def compare(
     if rho:
         comparison["rho"] = rho
     if sensitivity:
-        break_even_jobs = _break_even_jobs(results, len(knobs), starts_s[0])
+        break_even_jobs = _break_even_jobs(world, results, len(knobs), starts_s[0])
         break_evens = dict(outcomes(break_even_jobs))
         comparison["break_evens"] = [
             break_evens[job].to_json() for job in break_even_jobs if break_evens[job] is not None
@@ -135,10 +138,10 @@ def compare(
 
 def _jobs(world: World, starts_s: Sequence[float]) -> list[_Job]:
     """The mission of every case, then its rounds."""
-    few = list(starts_s)[:: -(-len(starts_s) // _FEW_STARTS)]
+    few, headline = list(starts_s)[:: -(-len(starts_s) // _FEW_STARTS)], headline_of(world.cases)
     jobs = [_Job(number, starts_s[0], mission=True) for number in range(len(world.cases))]
     for number, case in enumerate(world.cases):
-        jobs += [_Job(number, start_s) for start_s in (starts_s if case.name in HEADLINE else few)]
+        jobs += [_Job(number, start_s) for start_s in (starts_s if case.name in headline else few)]
     return jobs
 
 
@@ -171,26 +174,28 @@ def _case_results(
 
 
 def _rho(world: World, results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The split over on-board LoRA; None where one of them is not compared, or cannot be planned."""
+    """The split over the same trained on board; None where one of them is not compared, or cannot be planned."""
     by_name = {result["name"]: result for result in results}
-    if not {ONBOARD_LORA, SPLIT} <= by_name.keys() or SPLIT not in by_name[ONBOARD_LORA]["ratio_to"]:
+    on_board = next((name for name in headline_of(world.cases) if name.startswith("onboard")), None)
+    if on_board is None or SPLIT not in by_name[on_board]["ratio_to"]:
         return None
     one_round = {case.name: case.one_round for case in reversed(world.cases)}
-    missions = [by_name[name]["mission"] for name in (SPLIT, ONBOARD_LORA)]
+    missions = [by_name[name]["mission"] for name in (SPLIT, on_board)]
     return {
-        **closed_form(world, one_round[SPLIT], one_round[ONBOARD_LORA]),
-        "planned": by_name[SPLIT]["ratio_to"][ONBOARD_LORA],
+        **closed_form(world, one_round[SPLIT], one_round[on_board]),
+        "planned": by_name[SPLIT]["ratio_to"][on_board],
         "mission": missions[0]["length_s"] / missions[1]["length_s"] if all(missions) else None,
     }
 
 
-def _break_even_jobs(results: Sequence[Mapping[str, Any]], knobs: int, start_s: float) -> list[_BreakEvenJob]:
+def _break_even_jobs(
+    world: World, results: Sequence[Mapping[str, Any]], knobs: int, start_s: float
+) -> list[_BreakEvenJob]:
     """Each number smaller and larger, beside the lengths of the headline missions as it is."""
     by_name = {result["name"]: result for result in results}
     lengths_s = tuple(
         (name, by_name[name]["mission"]["length_s"] if by_name[name]["mission"] else math.inf)
-        for name in HEADLINE
-        if name in by_name
+        for name in headline_of(world.cases)
     )
     return [
         _BreakEvenJob(number, above=above, start_s=start_s, lengths_s=lengths_s)
@@ -287,7 +292,7 @@ def most_planned(case: Case) -> int:
         steps = work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
     else:
         steps = _AS_STEPS * len(work.samples)
-    least = _LEAST_PLANNED if case.name in HEADLINE else _LEAST_OF_OTHERS
+    least = _LEAST_PLANNED if case.name in ANSWERS else _LEAST_OF_OTHERS
     return min(max(least, _STEPS // steps), _MOST_PLANNED)
 
 
@@ -356,6 +361,7 @@ def round_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     """One round of every case of ``compare`` as text: time, bound, ratios, bytes; from several starts their 95 %."""
     rows = []
     of_starts = (("p95", "p95_s"),) if comparison["starts"] > 1 else ()
+    others = [name for name in comparison["headline"] if name.startswith("onboard") or name == IMAGES_DOWN]
     for case in comparison["cases"]:
         times = {
             heading: "–" if case[key] is None else spoken_time(case[key])
@@ -365,13 +371,8 @@ def round_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
             heading: "–" if case[key] is None else spoken_bytes(case[key])
             for heading, key in zip(("down", "up", "ISL"), _SIZES, strict=True)
         }
-        others = [
-            name
-            for name in (ONBOARD_LORA, IMAGES_DOWN)
-            if any(o["name"] == name for o in comparison["cases"])
-        ]
         ratios = {
-            f"÷ {other.removesuffix('-lora').removesuffix('-down')}": "1.00"
+            f"÷ {other.partition('-')[0]}": "1.00"
             if other == case["name"]
             else f"{case['ratio_to'][other]:.2f}"
             if other in case["ratio_to"]

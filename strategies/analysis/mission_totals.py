@@ -202,7 +202,8 @@ def plan_mission(
 
     With ``most_planned`` no more than about so many rounds are planned: of every kind of round the first, and others
     spread over the mission. The rounds between two planned ones of a kind are interpolated over the bytes that cross,
-    and where these are the same, over the number of the round; see docs/conformance.md.
+    where these are the same over what is computed, and where that is, too, over the number of the round; see
+    docs/conformance.md.
 
     Raises:
         strategies.problem.network.PlanningError: A round does not end within the contact plan.
@@ -408,17 +409,24 @@ def _crossing(workload: Workload) -> float:
     return (workload.down_bytes + workload.up_bytes) * workload.passes
 
 
+def _computing(workload: Workload) -> float:
+    """FLOPs of a sample in a round, wherever they are computed."""
+    passes = workload.ground_flops * workload.passes + workload.onboard_flops * workload.epochs
+    return workload.embedding_flops + passes
+
+
 def _of_round(number: int, workloads: Sequence[Workload], known: dict[int, PlanFigures]) -> PlanFigures:
     if number in known:
         return known[number]
     alike = [other for other in known if _kind(workloads[other]) == _kind(workloads[number])]
     before = max(other for other in alike if other < number)
     after = min((other for other in alike if other > number), default=before)
-    first, here, last = (_crossing(workloads[other]) for other in (before, number, after))
-    if first != last:
-        part = min(max((here - first) / (last - first), 0.0), 1.0)
-    else:
-        part = (number - before) / max(after - before, 1)
+    part = (number - before) / max(after - before, 1)
+    for measure in (_crossing, _computing):
+        first, here, last = (measure(workloads[other]) for other in (before, number, after))
+        if first != last:
+            part = min(max((here - first) / (last - first), 0.0), 1.0)
+            break
     return known[before].towards(known[after], part)
 
 

@@ -1,6 +1,6 @@
 """Where the answer turns: the missions planned again with one number changed, all else as it is.
 
-The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission finishes first. A *break-even*
+The *answer* is the case of :func:`strategies.analysis.cases.headline_of` whose mission finishes first. A *break-even*
 is the value of a number beyond which another case is. Every point is planned, none is computed from another.
 """
 
@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.analysis.cases import HEADLINE, IMAGES_DOWN
+from strategies.analysis.cases import IMAGES_DOWN, headline_of
 from strategies.analysis.mission_totals import Case, MissionTotals, World, plan_mission
 from strategies.problem.network import NoRouteError
 from strategies.problem.workload import Mode, Workload
@@ -72,6 +73,7 @@ class BreakEven:
         above: Whether the break-even lies above the value.
         turns: Whether the answer turns there; else it stays as far as was tried.
         winner: Beyond the break-even; ``None`` where no mission ends within the contact plan.
+        until: The furthest value beyond it, of those that were tried, as far as which that answer stays.
     """
 
     knob: str
@@ -83,6 +85,7 @@ class BreakEven:
     above: bool
     turns: bool
     winner: str | None
+    until: float
 
     def to_json(self) -> dict[str, Any]:
         """The break-even as JSON values."""
@@ -120,7 +123,7 @@ def _counting_knobs(world: World) -> list[Knob]:
     """Numbers of things: stations, antennas, satellites."""
     plan = world.contact_plan
     stations = int(np.isin(plan.stations, plan.of_kind(LinkKind.DOWNLINK)["target"]).sum())
-    beams = world.resources.beams
+    beams = round(float(np.median(world.resources.beams_of_each(plan.stations))))
     satellites = sum(count > 0 for count in world.cases[0].workloads[0].samples)
     antennas = "the number of antennas at each station"
     training = "the number of satellites that train"
@@ -129,7 +132,7 @@ def _counting_knobs(world: World) -> list[Knob]:
             "stations", "the number of stations", unit="", value=stations, change=with_stations,
             most=max(stations, 1),
         ),
-        Knob("beams", antennas, unit="", value=beams, change=_beams, most=2 * beams),
+        Knob("beams", antennas, unit="", value=beams, change=partial(_beams, now=beams), most=2 * beams),
         Knob("satellites", training, unit="", value=satellites, change=with_satellites, most=satellites),
     ]  # fmt: skip
 
@@ -152,8 +155,9 @@ def lengths_of(
         touched: Whether a case has to be planned.
     """
     lengths: dict[str, float] = {}
+    headline = headline_of(world.cases)
     for case in world.cases:
-        if case.name not in HEADLINE:
+        if case.name not in headline:
             continue
         if known is not None and not touched(case):
             lengths[case.name] = known[case.name]
@@ -220,6 +224,7 @@ def break_even_of(
             break
         far_s = lengths(far)
         if winner_of(far_s) != now:
+            beyond = [(far, winner_of(far_s))]
             trials = iter(() if knob.most else _crossing(knob, (near, near_s), (far, far_s), now))
             while _apart(knob, near, far):
                 middle = (near + far) // 2 if knob.most else next(trials, math.sqrt(near * far))
@@ -230,10 +235,19 @@ def break_even_of(
                     near, near_s = middle, middle_s
                 else:
                     far, far_s = middle, middle_s
+                    beyond.append((far, winner_of(far_s)))
             break_even = far if knob.most else math.sqrt(near * far)
-            return turn(break_even=break_even, turns=True, winner=winner_of(far_s))
+            return turn(
+                break_even=break_even, turns=True, winner=beyond[-1][1], until=_as_far_as(beyond)
+            )  # fmt: skip
         near, near_s = far, far_s
-    return None if near == knob.value else turn(break_even=near, turns=False, winner=now)
+    return None if near == knob.value else turn(break_even=near, turns=False, winner=now, until=near)
+
+
+def _as_far_as(beyond: Sequence[tuple[float, str | None]]) -> float:
+    """Of values and their answers, tried from the outside in, the outermost up to which the innermost answer stays."""
+    innermost = beyond[-1][1]
+    return [value for value, _ in takewhile(lambda tried: tried[1] == innermost, reversed(beyond))][-1]
 
 
 def _extrapolated(knob: Knob, known: Lengths, near: float, near_s: Lengths, far: float) -> Lengths:
@@ -316,13 +330,15 @@ def _ground_tflops(world: World, tflops: float) -> World:
     return dataclasses.replace(world, rates=dataclasses.replace(world.rates, ground_flops=tflops * _TERA))
 
 
-def _beams(world: World, beams: float) -> World:
-    """As many antennas at every station; one that has a number of its own has more or fewer in proportion."""
+def _beams(world: World, beams: float, *, now: int) -> World:
+    """More or fewer antennas at every station by the same factor, so that their median is this number."""
+
+    def changed_count(count: int) -> int:
+        return max(1, round(count * beams / now))
+
     resources = world.resources
-    own = tuple(
-        (station, max(1, round(count * beams / resources.beams))) for station, count in resources.own_beams
-    )
-    changed = dataclasses.replace(resources, beams=round(beams), own_beams=own)
+    own = tuple((station, changed_count(count)) for station, count in resources.own_beams)
+    changed = dataclasses.replace(resources, beams=changed_count(resources.beams), own_beams=own)
     return dataclasses.replace(world, resources=changed)
 
 

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mission.text.quantities import spoken_bytes, spoken_time
-from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.analysis.cases import FEATURES_DOWN, IMAGES_DOWN, ONBOARD_HEAD, ONBOARD_LORA, SPLIT
 from strategies.analysis.sensitivity import winner_of
 
 _CALLED = {
     SPLIT: "the split",
     ONBOARD_LORA: "on-board LoRA",
+    ONBOARD_HEAD: "training the head on board",
     IMAGES_DOWN: "bringing the images down",
     FEATURES_DOWN: "bringing features and labels down once",
 }
+_WITHOUT_LABELS = ("features and labels down", "features down")
 _LEVEL = 1.05  # missions less than 5 % apart are called level
 _AGREES = 1.25  # the closed form explains a plan that is no further from it
 _ORDER = ("downlink", "uplink", "isl", "satellite_tflops", "ground_tflops", "image_bytes", "stations", "beams",
@@ -25,17 +27,19 @@ _ORDER = ("downlink", "uplink", "isl", "satellite_tflops", "ground_tflops", "ima
 
 
 def summary_lines(comparison: Mapping[str, Any]) -> list[str]:
-    """Return what ``compare`` found, as sentences; nothing without the split and on-board LoRA."""
+    """Return what ``compare`` found, as sentences; nothing without the split and the same trained on board."""
     cases = {case["name"]: case for case in comparison["cases"]}
-    if not {SPLIT, ONBOARD_LORA} <= cases.keys():
+    missions = {name: cases[name].get("mission") for name in comparison.get("headline", ())}
+    on_board = next((name for name in missions if name.startswith("onboard")), None)
+    if SPLIT not in missions or on_board is None:
         return []
-    missions = {name: cases[name].get("mission") for name in HEADLINE if name in cases}
     length_s = {name: mission["length_s"] for name, mission in missions.items() if mission}
     first = winner_of(length_s)
     if first is None:
         return ["No answer: no mission ends within the contact plan. Plan for longer, with horizon_h."]
     lines = [_answer(missions, length_s, first, comparison["rounds"])]
-    lines += _of_the_split(length_s, first)
+    ground_has_labels = comparison.get("ground_has_labels", False)
+    lines += _of_the_split(length_s, first, on_board, ground_has_labels=ground_has_labels)
     if SPLIT in length_s:
         lines += [_bytes(missions), f"What binds the split is {missions[SPLIT]['binds']}."]
     lines += (
@@ -43,8 +47,8 @@ def summary_lines(comparison: Mapping[str, Any]) -> list[str]:
         if "break_evens" in comparison
         else ["With --sensitivity, `skysplit compare` also says where the answer turns."]
     )
-    lines += _closed_form(comparison.get("rho"))
-    return lines
+    lines += _closed_form(comparison.get("rho"), on_board)
+    return [line.replace(*_WITHOUT_LABELS) for line in lines] if ground_has_labels else lines
 
 
 def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: str, rounds: int) -> str:
@@ -60,24 +64,39 @@ def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: s
     return f"{pays}: {number}" + (f"; {', '.join(spoken)}" if spoken else "") + f".{close}"
 
 
-def _of_the_split(length_s: Mapping[str, float], first: str) -> Iterator[str]:
-    """Whether it pays where something else finishes first, but may not be allowed."""
+def _of_the_split(
+    length_s: Mapping[str, float], first: str, on_board: str, *, ground_has_labels: bool
+) -> Iterator[str]:
+    """Whether it pays where what finishes first is not allowed: images that stay on board, then labels, too."""
     if first == SPLIT:
         return
     if SPLIT not in length_s:
         yield "The split does not end within the contact plan: plan for longer, with horizon_h."
         return
-    yield f"The split takes {length_s[SPLIT] / length_s[first]:.3g} times as long."
-    if first == ONBOARD_LORA:
+    ratio = _factor(length_s[SPLIT] / length_s[first])
+    yield "The split takes as long." if ratio == "1" else f"The split takes {ratio} times as long."
+    if first == on_board:
         return
-    onboard_s = length_s.get(ONBOARD_LORA)
-    kept = "images" if first == IMAGES_DOWN else "labels"
-    if onboard_s is None:
-        against = "on-board LoRA does not end within the contact plan"
+    left = {name: length for name, length in length_s.items() if name != IMAGES_DOWN}
+    kept, also = "images", ""
+    if (next_best := winner_of(left)) == FEATURES_DOWN:
+        if first == IMAGES_DOWN:
+            yield (
+                f"Where the images must stay on board, {_CALLED[FEATURES_DOWN]} finishes first, in "
+                f"{spoken_time(left[FEATURES_DOWN])}."
+            )
+        if ground_has_labels:
+            yield "The ground has the labels, so that what the split sends down is enough for it to train alone."
+            return
+        kept, also = "labels", ", too" * (first == IMAGES_DOWN)
+        del left[FEATURES_DOWN]
+        next_best = winner_of(left)
+    if on_board not in left:
+        against = f"{_CALLED[on_board]} does not end within the contact plan"
     else:
-        against = f"{spoken_time(length_s[SPLIT])} against {spoken_time(onboard_s)} for on-board LoRA"
-    pays = onboard_s is None or length_s[SPLIT] < onboard_s
-    yield f"Where the {kept} must stay on board, the split {'pays' if pays else 'does not pay either'}: {against}."
+        against = f"{spoken_time(left[SPLIT])} against {spoken_time(left[on_board])} for {_CALLED[on_board]}"
+    pays = "pays" if next_best == SPLIT else "does not pay either"
+    yield f"Where the {kept} must stay on board{also}, the split {pays}: {against}."
 
 
 def _bytes(missions: Mapping[str, Any]) -> str:
@@ -88,10 +107,10 @@ def _bytes(missions: Mapping[str, Any]) -> str:
     if not images:
         return f"{sentence}."
     ratio = split["down_bytes"] / images["down_bytes"]
-    if f"{ratio:.3g}" == "1":
+    if _factor(ratio) == "1":
         more = "as much"
     else:
-        more = f"{ratio:.3g} times as much" if ratio > 1.0 else f"{100 * ratio:.3g} % as much"
+        more = f"{_factor(ratio)} times as much" if ratio > 1.0 else f"{100 * ratio:.3g} % as much"
     return (
         f"{sentence}; the images once are {spoken_bytes(images['down_bytes'])}: the split brings down {more}."
     )
@@ -103,47 +122,58 @@ def _break_evens(break_evens: list[Mapping[str, Any]]) -> Iterator[str]:
         of_knob = [break_even for break_even in break_evens if break_even["knob"] == knob]
         if not of_knob:
             continue
-        unit, counts = of_knob[0]["unit"], not of_knob[0]["unit"]
-        parts = []
-        for break_even in sorted(of_knob, key=lambda break_even: break_even["above"]):
-            value = f"{break_even['break_even']:.0f}" if counts else f"{break_even['break_even']:.3g} {unit}"
-            if not break_even["turns"]:
-                parts.append(f"{'up' if break_even['above'] else 'down'} to {value} the answer stays")
-            else:
-                beyond = _CALLED[break_even["winner"]] if break_even["winner"] else "no mission"
-                what = "finishes first" if break_even["winner"] else "ends within the contact plan"
-                word = (
-                    ("from" if break_even["above"] else "at")
-                    if counts
-                    else ("above" if break_even["above"] else "below")
-                )
-                less = (
-                    " or fewer" if counts and not break_even["above"] and break_even["break_even"] > 1 else ""
-                )
-                more = " on" if counts and break_even["above"] else ""
-                parts.append(f"{word} {value}{less}{more} {beyond} {what}")
-        now = f"{of_knob[0]['value']:.0f}" if counts else f"{of_knob[0]['value']:.3g} {unit}"
+        parts = map(_turn, sorted(of_knob, key=lambda break_even: break_even["above"]))
+        now = _with_unit(of_knob[0]["value"], of_knob[0]["unit"])
         yield f"{_capital(of_knob[0]['title'])} (now {now}): {'; '.join(parts)}."
 
 
-def _closed_form(rho: Mapping[str, Any] | None) -> Iterator[str]:
+def _turn(break_even: Mapping[str, Any]) -> str:
+    """Where the answer turns in one direction, and as far as which value the next answer was planned."""
+    value, until = (_with_unit(break_even[key], break_even["unit"]) for key in ("break_even", "until"))
+    if not break_even["turns"]:
+        return f"{'up' if break_even['above'] else 'down'} to {value} the answer stays"
+    if break_even["unit"]:
+        number = until.removesuffix(f" {break_even['unit']}")
+        where = f"{'above' if break_even['above'] else 'below'} {value} (planned to {number})"
+    elif break_even["above"]:
+        where = f"from {value} on"
+    else:
+        where = (
+            f"at {value} or fewer" if break_even["until"] == 1 < break_even["break_even"] else f"at {value}"
+        )
+    if break_even["winner"] is None:
+        return f"{where} no mission ends within the contact plan"
+    return f"{where} {_CALLED[break_even['winner']]} finishes first"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}" if unit else f"{value:.0f}"
+
+
+def _closed_form(rho: Mapping[str, Any] | None, on_board: str) -> Iterator[str]:
     if rho is None:
         return
     law, planned = rho["law"], rho["planned"]
     sentence = (
-        f"By the closed form, a round of the split takes {law:.2g} times as long as one of on-board LoRA "
-        f"({_bound_by(rho)}). By the plan it takes {planned:.2g} times as long."
+        f"By the closed form, the first round of the split takes {_factor(law, 2)} times as long as one of "
+        f"{_CALLED[on_board]} ({_bound_by(rho)}). By the plan it takes {_factor(planned, 2)} times as long"
     )
+    sentence += f", and the mission {_factor(rho['mission'], 2)} times." if rho["mission"] else "."
     if max(law / planned, planned / law) > _AGREES:
         sentence += (
-            " The closed form ignores waiting for contacts, set-up, round trips and the return of averages, "
-            "so it does not hold here."
+            " The closed form ignores waiting for contacts, set-up, the uplink, round trips and the return of "
+            "averages, so it does not hold here."
         )
     yield sentence
 
 
 def _bound_by(rho: Mapping[str, Any]) -> str:
     return "bound by the downlink" if rho["bound_by"] == "transfer" else "bound by computing on the ground"
+
+
+def _factor(ratio: float, digits: int = 3) -> str:
+    """A ratio with so many digits, in full where there are more before the point."""
+    return f"{ratio:,.0f}" if ratio >= 10.0**digits - 0.5 else f"{ratio:.{digits}g}"
 
 
 def _listed(names: list[str]) -> str:

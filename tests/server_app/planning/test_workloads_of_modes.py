@@ -62,6 +62,18 @@ def test_a_frozen_backbone_with_labels_on_the_ground_sees_an_image_under_a_view_
     assert later.passes * later.ground_flops == pytest.approx(5 * HEAD)
 
 
+@pytest.mark.parametrize("mode", ["head", "onboard-head"])
+def test_a_ground_that_trains_alone_beside_a_head_on_board_trains_a_head_too(mode: str) -> None:
+    settings = {"training.mode": mode, "training.local_epochs": 5, "training.rounds": 2}
+    workloads = MissionWorkloads(load_scenario("walker-12", ONE_VIEW | settings), COSTS, samples=SAMPLES)
+    for alone, once in ((Mode.DOWNLINK, EMBED + FORWARD), (Mode.FEATURES, FORWARD)):
+        first, later = workloads.of_mission(TrainingVariant(alone))
+        assert first.c1_bytes > 0.0 == later.c1_bytes
+        assert first.passes * first.ground_flops == pytest.approx(once + 5 * HEAD)
+        assert later.passes * later.ground_flops == pytest.approx(5 * HEAD)
+        assert later.update_bytes > 0.0  # the head
+
+
 def test_with_token_views_features_cross_once_and_a_frozen_backbone_still_sees_every_view() -> None:
     settings = {"training.labels": "ground", "training.mode": "head", "training.local_epochs": 5}
     first = {}

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
-from strategies.analysis.cases import standard_cases
+from strategies.analysis.cases import headline_of, standard_cases
 from strategies.analysis.closed_form import add_mission_times, closed_form, mission_time_per_point
 from strategies.analysis.compare import compare, even_starts, headings_of, mission_rows, round_rows
 from strategies.analysis.mission_totals import Case, World
@@ -64,6 +64,18 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
     assert seen[-1] == 1.0
     assert len(round_rows(found)) == len(mission_rows(found)) == len(found["cases"])
     assert "a point" not in headings_of(mission_rows(found))
+
+
+@pytest.mark.parametrize(("mode", "on_board"), [(Mode.LORA, "onboard-lora"), (Mode.HEAD, "onboard-head")])
+def test_the_answer_lies_between_ways_to_train_the_same(mode: Mode, on_board: str) -> None:
+    every = standard_cases(rounds_of, split_mode=mode, inter_orbit="grid")
+    assert headline_of(every) == ("split", on_board, "images-down", "features-down")
+    few = [case for case in every if case.name in ("split", "onboard-lora", "onboard-head")]
+    found = compare(beside(few), even_starts(WORLD, 1))
+    assert found["headline"] == ["split", on_board]
+    [split] = [case for case in found["cases"] if case["name"] == "split"]
+    assert found["rho"]["planned"] == split["ratio_to"][on_board]
+    assert f"÷ {on_board}".partition("-")[0] in headings_of(round_rows(found))
 
 
 def test_processes_that_share_the_work_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,28 @@ def test_rounds_that_are_interpolated_come_near_to_those_that_are_planned() -> N
     assert few.length_s == pytest.approx(whole.length_s, rel=0.15)
 
 
+@pytest.mark.parametrize("mode", ["onboard-head", "downlink"])
+def test_rounds_in_which_less_and_less_is_computed_are_interpolated_over_that(mode: str) -> None:
+    """As where pooled states are kept on board: what is new to them falls by the same factor from round to round."""
+    first, left = make_workload(6, 128, mode), [0.5**number for number in range(12)]
+    workloads = tuple(
+        dataclasses.replace(
+            first,
+            onboard_flops=part * first.onboard_flops,
+            backbone_forward_flops=part * first.backbone_forward_flops,
+            backbone_backward_flops=0.0,
+            c1_bytes=first.c1_bytes if number == 0 else 0.0,
+        )
+        for number, part in enumerate(left)
+    )
+    whole = plan_mission(IN_WORLD, case(workloads), 0.0)
+    few = plan_mission(IN_WORLD, case(workloads), 0.0, most_planned=2)
+    assert few.planned <= 4 < whole.planned == 12
+    assert few.onboard_compute_s == pytest.approx(whole.onboard_compute_s, rel=0.01)
+    assert few.ground_compute_s == pytest.approx(whole.ground_compute_s, rel=0.01)
+    assert few.length_s == pytest.approx(whole.length_s, rel=0.1)
+
+
 def test_the_first_round_of_every_kind_is_planned_and_no_more_than_asked_for() -> None:
     images = make_workload(6, 100, "downlink")
     again = dataclasses.replace(images, c1_bytes=0.0)

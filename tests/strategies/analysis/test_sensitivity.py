@@ -10,7 +10,7 @@ import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
-from strategies.analysis.cases import HEADLINE, standard_cases
+from strategies.analysis.cases import headline_of, standard_cases
 from strategies.analysis.mission_totals import Case, World
 from strategies.analysis.sensitivity import (
     BreakEven,
@@ -39,7 +39,7 @@ def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
 
 def world(satellite_flops: float = RATES.satellite_flops) -> World:
     cases = standard_cases(rounds_of, inter_orbit="grid")
-    headline = tuple(case for case in cases if case.name in HEADLINE)
+    headline = tuple(case for case in cases if case.name in headline_of(cases))
     return World(
         CONTACTS,
         headline,
@@ -110,7 +110,8 @@ def test_on_both_sides_of_an_edge_the_missions_planned_again_have_the_answers_th
     as_it_is = winner_of(known(satellite_flops))
     assert answer(found.break_even / outwards) == as_it_is
     if found.turns:
-        assert answer(found.break_even * outwards) == found.winner != as_it_is
+        assert answer(found.break_even * outwards) == answer(found.until) == found.winner != as_it_is
+        assert (found.until > found.break_even) == above
     else:
         assert answer(found.break_even) == found.winner == as_it_is
 
@@ -139,6 +140,16 @@ def test_fewer_stations_are_those_that_see_most() -> None:
     left = with_stations(world(), 1).contact_plan.of_kind(LinkKind.DOWNLINK)
     [station] = set(left["target"].tolist())
     assert seen_s[station] == seen_s.max()
+
+
+def test_antennas_are_counted_and_changed_where_stations_have_numbers_of_their_own() -> None:
+    resources = Resources(own_beams=tuple((station, 4) for station in CONTACTS.stations.tolist()))
+    one = dataclasses.replace(world(), resources=resources)
+    knob = knob_of(one, "beams")
+    assert (knob.value, knob.most) == (4, 8)
+    for value, each in ((8, 8), (2, 2), (4, 4)):
+        assert set(knob.change(one, value).resources.beams_of_each(CONTACTS.stations).tolist()) == {each}
+    assert knob_of(world(), "beams").change(world(), 2).resources.beams == 2
 
 
 def test_fewer_satellites_train_on_their_own_images_and_the_others_still_relay() -> None:

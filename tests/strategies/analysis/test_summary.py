@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.analysis.cases import FEATURES_DOWN, IMAGES_DOWN, ONBOARD_HEAD, ONBOARD_LORA, SPLIT
 from strategies.analysis.summary import summary_lines
 
+HEADLINE = (SPLIT, ONBOARD_LORA, IMAGES_DOWN, FEATURES_DOWN)
 CALLED = {
     "The split": SPLIT,
     "On-board LoRA": ONBOARD_LORA,
@@ -28,7 +29,8 @@ def mission(length_s: float | None, size: float = 1e9) -> dict | None:
 
 def comparison(lengths: dict[str, float | None], **more: object) -> dict:
     cases = [{"name": name, "title": name, "mission": mission(length)} for name, length in lengths.items()]
-    return {"cases": cases, "rounds": 20, "starts": 1, "break_evens": [], **more}
+    headline = list(lengths)
+    return {"cases": cases, "headline": headline, "rounds": 20, "starts": 1, "break_evens": [], **more}
 
 
 lengths = st.fixed_dictionaries(
@@ -54,12 +56,47 @@ def test_the_first_sentence_names_what_is_over_first_and_whether_the_split_pays(
         assert "times as long" not in said
         assert "not pay" not in said
     elif found[SPLIT]:
-        factor = float(re.search(r"The split takes ([\d.e+]+) times as long", said)[1])
+        spoken = re.search(r"The split takes (?:([\d.,]+) times )?as long\.", said)[1]
+        factor = float((spoken or "1").replace(",", ""))
         assert abs(factor - found[SPLIT] / shortest) <= 0.01 * factor
-    if "must stay on board, the split pays" in said:
-        assert found[ONBOARD_LORA] is None or found[SPLIT] < found[ONBOARD_LORA]
-    if "must stay on board, the split does not pay" in said:
-        assert found[SPLIT] >= found[ONBOARD_LORA]
+    for kept, pays in re.findall(
+        r"Where the (\w+) must stay on board[, to]*, the split (pays|does not pay)", said
+    ):
+        allowed = {SPLIT, ONBOARD_LORA} | ({FEATURES_DOWN} if kept == "images" else set())
+        best = min((name for name in allowed if name in ended), key=ended.__getitem__)
+        assert (best == SPLIT) == (pays == "pays") or found[SPLIT] == ended[best]
+    if "bringing features and labels down once finishes first, in" in said:
+        assert shortest == found[IMAGES_DOWN]
+        assert min(ended[name] for name in ended if name != IMAGES_DOWN) == found[FEATURES_DOWN]
+
+
+def test_images_that_stay_on_board_leave_features_and_labels_which_may_be_sooner_than_the_split() -> None:
+    hours = {SPLIT: 5.86, ONBOARD_LORA: 9.84, IMAGES_DOWN: 1.67, FEATURES_DOWN: 4.34}
+    lengths_s = {name: 3600.0 * hour for name, hour in hours.items()}
+    _, ratio, images, labels, *_ = summary_lines(comparison(lengths_s))
+    assert ratio == "The split takes 3.51 times as long."
+    assert images == (
+        "Where the images must stay on board, bringing features and labels down once finishes first, in 4.34 h."
+    )
+    assert labels.startswith(
+        "Where the labels must stay on board, too, the split pays: 5.86 h against 9.84 h"
+    )
+    said = " ".join(summary_lines(comparison(lengths_s, ground_has_labels=True)))
+    assert "The ground has the labels" in said
+    assert "and labels" not in said
+    assert "the split pays" not in said
+
+
+def test_beside_a_split_that_trains_a_head_the_answer_on_board_is_a_head() -> None:
+    lengths_s = {SPLIT: 5.0, ONBOARD_HEAD: 4.0, IMAGES_DOWN: 9.0, FEATURES_DOWN: 8.0}
+    rho = {"law": 0.2, "planned": 1.3, "mission": 1250.0, "bound_by": "transfer"}
+    said = summary_lines(comparison(lengths_s, rho=rho))
+    assert said[0].startswith(
+        "Training the head on board finishes first here: 20 rounds take 4.00 s; the split"
+    )
+    assert "as one of training the head on board" in said[-1]
+    assert said[-1].count("1,250 times") == 1
+    assert "LoRA" not in " ".join(said)
 
 
 @given(lengths)
@@ -90,21 +127,27 @@ def test_without_a_mission_that_ends_there_is_no_answer_but_advice() -> None:
 def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
     base = {"title": "the downlink of each antenna", "knob": "downlink", "unit": "Mbit/s", "value": 20.0}
     counted = {"title": "the number of stations", "knob": "stations", "unit": "", "value": 4.0}
+    beams = counted | {"title": "the number of antennas at each station", "knob": "beams"}
     break_evens = [
-        base | {"break_even": 7.85, "above": False, "turns": True, "winner": ONBOARD_LORA},
-        base | {"break_even": 80.0, "above": True, "turns": False, "winner": SPLIT},
-        counted | {"break_even": 2, "above": False, "turns": True, "winner": None},
+        base | {"break_even": 7.85, "above": False, "turns": True, "winner": ONBOARD_LORA, "until": 5.0},
+        base | {"break_even": 80.0, "above": True, "turns": False, "winner": SPLIT, "until": 80.0},
+        counted | {"break_even": 2, "above": False, "turns": True, "winner": None, "until": 1},
+        beams | {"break_even": 2, "above": False, "turns": True, "winner": IMAGES_DOWN, "until": 2},
     ]
     said = summary_lines(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, break_evens=break_evens))
     assert (
-        "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s on-board LoRA finishes first; "
+        "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s (planned to 5) on-board LoRA finishes first; "
         "up to 80 Mbit/s the answer stays."
     ) in said
+    assert (
+        "The number of antennas at each station (now 4): at 2 bringing the images down finishes first."
+        in said
+    )
     assert "The number of stations (now 4): at 2 or fewer no mission ends within the contact plan." in said
 
 
 def test_where_the_closed_form_does_not_hold_it_says_so() -> None:
-    rho = {"law": 0.2, "planned": 0.21, "bound_by": "transfer"}
+    rho = {"law": 0.2, "planned": 0.21, "mission": None, "bound_by": "transfer"}
     [*_, said] = summary_lines(comparison(dict.fromkeys(HEADLINE, 1.0), rho=rho))
     assert "bound by the downlink" in said
     assert "does not hold here" not in said
