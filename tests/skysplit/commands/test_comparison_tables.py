@@ -24,7 +24,7 @@ def comparison(starts: int) -> dict[str, Any]:
          "gap_to_bound": 0.3, "mission": mission, "ratio_to": {"onboard-lora": 40.51, "images-down": 19.0}, **sizes}
         for name in ("onboard-full-own-window", "onboard-lora", "images-down")
     ]  # fmt: skip
-    return {"cases": cases, "starts": starts}
+    return {"cases": cases, "starts": starts, "headline": ["onboard-lora", "images-down"]}
 
 
 @pytest.mark.parametrize("starts", [1, 12])
