@@ -113,8 +113,10 @@ def test_the_story_says_what_was_reached_what_it_cost_and_what_else_would_have_c
                 "title": "on-board LoRA",
                 "mission": {"length_s": 36e3, "down_bytes": 8e5},
             },
+            {"name": "onboard-head", "title": "on-board head", "mission": None},
             {"name": "images-down", "title": "images down", "mission": None},
-        ]
+        ],
+        "headline": ["split", "onboard-lora", "images-down"],
     }
     reached, cost, otherwise = story(RUN, ROUNDS, comparison)
     assert "accuracy 90.0 % after 8 rounds, 12.0 % before" in reached
