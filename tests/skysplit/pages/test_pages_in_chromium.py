@@ -418,7 +418,7 @@ def made_up_comparison() -> dict[str, Any]:
          "ratio_to": {}, **times, **sizes}
         for name in ("onboard-full-own-window", "onboard-lora-truncated", "split-topology-aware")
     ]  # fmt: skip
-    return {"cases": cases, "starts": 1, "rounds": 20, "headline": ["onboard-lora", "images-down"]}
+    return {"cases": cases, "starts": 1, "rounds": 20, "headline": ["onboard-lora-truncated"]}
 
 
 @pytest.fixture(scope="module")
