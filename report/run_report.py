@@ -240,11 +240,13 @@ def _comparison(directory: Path) -> tuple[str, dict[str, Any]] | None:
 
 def _beside(compared: tuple[str, dict[str, Any]] | None) -> dict[str, list[float]]:
     """When the rounds end where satellites train on board what the split trains: that it is to be measured against."""
-    cases = compared[1]["cases"] if compared else []
+    if compared is None:
+        return {}
+    _, comparison = compared
     return {
         case["title"]: case["mission"]["round_ends_s"]
-        for case in cases
-        if case["name"].startswith("onboard") and case["name"] in compared[1]["headline"] and case["mission"]
+        for case in comparison["cases"]
+        if case["name"].startswith("onboard") and case["name"] in comparison["headline"] and case["mission"]
     }
 
 
