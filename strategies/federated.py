@@ -324,7 +324,7 @@ class SplitFederatedStrategy(Strategy):
         return {"images": [number for images in ranges for number in images]} if ranges else {}
 
     def _turns_of(self, name: str) -> dict[str, Any]:
-        """What a satellite is told of the order in which the ground takes its steps, if it takes steps."""
+        """Return the message entry with the order of a satellite's steps on the ground; empty if it has none."""
         turns = self._round.schedule.turns_of(name)
         return {"turns": turns} if turns else {}
 

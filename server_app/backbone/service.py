@@ -516,7 +516,7 @@ class BackboneService:
             self._head.update(gradient, rate, batches=batches)
 
     def _weights(self, batch: _Batch) -> dict[str, float]:
-        """What a satellite's gradient counts: it sends that of its own mean loss."""
+        """Return the weight of each satellite's gradient, which is that of its own mean loss."""
         return batch.weights() if self._shares_adapter else dict.fromkeys(self._clients, 1.0)
 
     def _forward_s(self, batch: _Batch, part: int) -> float:
@@ -524,7 +524,7 @@ class BackboneService:
         return self._pass_s(self._compute_times.forward_s, batch.features[part].values())
 
     def _backward_s(self, batch: _Batch, part: int) -> float:
-        """What the plan has a micro-batch's backward pass take."""
+        """Return the planned duration of a micro-batch's backward pass, in seconds."""
         return self._pass_s(self._compute_times.backward_s, batch.features[part].values())
 
     def _pass_s(self, image_s: float, features: Collection[Tensor]) -> float:

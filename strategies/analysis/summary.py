@@ -67,7 +67,7 @@ def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: s
 def _of_the_split(
     length_s: Mapping[str, float], first: str, on_board: str, *, ground_has_labels: bool
 ) -> Iterator[str]:
-    """Whether it pays where what finishes first is not allowed: images that stay on board, then labels, too."""
+    """Say whether the split pays if images must stay on board, or images and labels."""
     if first == SPLIT:
         return
     if SPLIT not in length_s:

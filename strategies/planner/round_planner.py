@@ -93,7 +93,7 @@ def _as_used(plan: Plan) -> Plan:
 
 
 def _window_s(bound_s: float) -> float:
-    """How long the contacts are looked at first, for a round that takes at least ``bound_s``."""
+    """Return the length of the first planning window for a round with this lower bound, in seconds."""
     return 1.5 * bound_s + 1200.0
 
 
@@ -141,7 +141,7 @@ class _Attempts:
         return (*poorer_first[:before], of_planes, *poorer_first[before:]), before + 1, near_s
 
     def _promises(self, strategy_config: StrategyConfig, near_s: float) -> bool:
-        """Whether the sessions with these switches may do for a round that is hardly longer than this."""
+        """Whether the fluid model with these switches predicts a round close to ``near_s``."""
         end_s = min(self.problem.start_s + _window_s(near_s), self.problem.contact_plan.horizon_s)
         try:
             promised_s = SplitRound(self.powered, strategy_config, end_s=end_s).promised_s()
