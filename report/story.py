@@ -76,10 +76,9 @@ def _cost(run: Mapping[str, Any], rounds: pa.Table) -> str:
 def _otherwise(comparison: Mapping[str, Any]) -> str:
     """Say how long the same mission takes in the other ways between which the answer lies, and what it brings down."""
     others = []
-    names = comparison.get("headline") or [case["name"] for case in comparison["cases"]]
     for case in comparison["cases"]:
         totals = case["mission"]
-        if case["name"] == SPLIT or case["name"] not in names:
+        if case["name"] == SPLIT or case["name"] not in comparison["headline"]:
             continue
         took = (
             "does not end within the contact plan"

@@ -361,9 +361,7 @@ def round_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     """One round of every case of ``compare`` as text: time, bound, ratios, bytes; from several starts their 95 %."""
     rows = []
     of_starts = (("p95", "p95_s"),) if comparison["starts"] > 1 else ()
-    others = [
-        name for name in comparison.get("headline", ()) if name.startswith("onboard") or name == IMAGES_DOWN
-    ]
+    others = [name for name in comparison["headline"] if name.startswith("onboard") or name == IMAGES_DOWN]
     for case in comparison["cases"]:
         times = {
             heading: "–" if case[key] is None else spoken_time(case[key])
