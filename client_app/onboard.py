@@ -31,7 +31,15 @@ from splitmodel.imagery import ImageSet
 from splitmodel.imagery.views import view
 from splitmodel.parts import Embedding, Tail, head_input
 from splitmodel.tasks import Task
-from splitmodel.training import VIEWS, Batch, as_they_cross, learning_rate, round_batches, round_seed
+from splitmodel.training import (
+    VIEWS,
+    Batch,
+    as_they_cross,
+    clip_gradients,
+    learning_rate,
+    round_batches,
+    round_seed,
+)
 
 
 @dataclass
@@ -238,6 +246,7 @@ def train_on_pooled_states(
         states, loss = pooled_states.get(batch), on_board.task.loss
         result = split_step.head_step(head, states, targets, loss=loss)
         proximal.add_gradient()
+        clip_gradients(head.parameters(), task.training.clip_norm)
         optimizer.step()
         task.check_loss(float(result.loss))
         count_batch(progress, float(result.loss), on_board.task, result.logits, targets)

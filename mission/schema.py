@@ -858,6 +858,11 @@ class Training(Table):
         "(default for a shared head, for labels on the ground and in modes downlink and onboard-full: 0.003)",
     )
     weight_decay: NotNegative = 0.0
+    clip_norm: NotNegative = Field(
+        0.0,
+        description="largest norm of a step's gradient of the adapter (or whole backbone), and of the head by itself: "
+        "longer ones are scaled down to it; 0 scales none",
+    )
     proximal: NotNegative = Field(
         0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"
     )

@@ -97,8 +97,8 @@ def ground_segment(run: ServerRun, mission: MissionInputs) -> GroundSegment:
         mission.lora,
         device=device,
         adapters=adapters,
-        learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
+        clip_norm=training.clip_norm,
         precision=choose_precision(training.precision, device),
         activation_bytes=training.activations_gb * 1e9,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -52,6 +52,17 @@ def set_step(optimizer: torch.optim.AdamW, learning_rate: float, batches: int = 
         group["lr"] = learning_rate * math.sqrt(batches)
         group["betas"] = tuple(max(0.0, 1.0 - batches * (1.0 - beta)) for beta in defaults["betas"])
         group["eps"] = defaults["eps"] / math.sqrt(batches)
+
+
+def clip_gradients(parameters: Iterable[torch.Tensor], norm: float) -> None:
+    """Scale the gradients of these parameters down together, in place, until their norm is at most ``norm``.
+
+    Pascanu et al. 2013, arXiv 1211.5063, as in `torch.nn.utils.clip_grad_norm_`; 0 leaves them as they are.
+    """
+    if norm:
+        from torch.nn.utils import clip_grad_norm_
+
+        clip_grad_norm_(parameters, norm)
 
 
 def round_seed(seed: int, satellite: int, number: int) -> tuple[int, int, int]:

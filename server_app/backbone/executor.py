@@ -21,7 +21,7 @@ from splitmodel.crossing.scaling import Scaling
 from splitmodel.lora.adapters import LoraSettings, load_trainable_state, trainable_state
 from splitmodel.lora.mixed_adapters import BOTTLENECK, mixed_forward, without_adapter
 from splitmodel.parts import Backbone
-from splitmodel.training import set_step
+from splitmodel.training import clip_gradients, set_step
 from strategies.aggregation.averages import mean_with_absent
 
 _PUBLISHED = "published/"  # no satellite's name holds a slash
@@ -33,17 +33,23 @@ class BackboneError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """Tensors by parameter name, of LoRA or of a shared head, and the optimiser that trains them."""
+    """Tensors by parameter name, of LoRA or of a shared head, and the optimiser that trains them.
+
+    Attributes:
+        clip_norm: The largest norm of their gradient that a step uses; 0 is any.
+    """
 
     tensors: Mapping[str, Tensor]
     optimizer: torch.optim.AdamW
+    _: KW_ONLY
+    clip_norm: float = 0.0
 
     @classmethod
-    def fresh(cls, state: Mapping[str, Tensor], *, learning_rate: float, weight_decay: float) -> Adapter:
+    def fresh(cls, state: Mapping[str, Tensor], *, weight_decay: float, clip_norm: float = 0.0) -> Adapter:
         """A trainable copy of ``state``."""
         tensors = {name: tensor.detach().clone().requires_grad_() for name, tensor in state.items()}
-        optimizer = torch.optim.AdamW(tensors.values(), lr=learning_rate, weight_decay=weight_decay)
-        return cls(tensors, optimizer)
+        optimizer = torch.optim.AdamW(tensors.values(), weight_decay=weight_decay)
+        return cls(tensors, optimizer, clip_norm=clip_norm)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the tensors."""
@@ -58,6 +64,7 @@ class Adapter:
     def update(self, learning_rate: float, batches: int = 1) -> None:
         """Take an optimiser step with the gradients that have been added, the mean of so many batches'."""
         set_step(self.optimizer, learning_rate, batches)
+        clip_gradients(self.tensors.values(), self.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -151,7 +158,7 @@ class BackboneExecutor:
         lora: How adapters are put on.
         device: Where it computes.
         adapters: Names of the adapters: one for all, or one a satellite; none in ``head`` mode.
-        learning_rate, weight_decay: Of the adapters' AdamW.
+        weight_decay, clip_norm: Of the adapters' AdamW, and see :class:`Adapter`.
         activation_bytes: Activations that are kept for backward passes at most; others are computed again.
         precision: Of the matrix products, ``fp32`` or ``bf16`` (autocast).
 
@@ -166,8 +173,8 @@ class BackboneExecutor:
         *,
         device: torch.device,
         adapters: Sequence[str] = (),
-        learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
+        clip_norm: float = 0.0,
         activation_bytes: float = math.inf,
         precision: str = "fp32",
     ) -> None:
@@ -177,8 +184,7 @@ class BackboneExecutor:
         self._bare = without_adapter(backbone)
         start = trainable_state(backbone)
         self.adapters = {
-            name: Adapter.fresh(start, learning_rate=learning_rate, weight_decay=weight_decay)
-            for name in adapters
+            name: Adapter.fresh(start, weight_decay=weight_decay, clip_norm=clip_norm) for name in adapters
         }
         self._activation_bytes = activation_bytes
         self._row_bytes: dict[tuple[int, ...], int] = {}

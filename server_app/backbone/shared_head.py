@@ -21,7 +21,7 @@ class SharedHead:
 
     Args:
         head: Trained in place.
-        training: Rates and decay.
+        training: Rates, decay and the norm at which gradients are clipped.
 
     Attributes:
         head: That head.
@@ -32,7 +32,7 @@ class SharedHead:
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
         )
-        self._trained = Adapter(dict(head.named_parameters()), optimizer)
+        self._trained = Adapter(dict(head.named_parameters()), optimizer, clip_norm=training.clip_norm)
         self.begin_round(0)
 
     def begin_round(self, delay: int) -> None:

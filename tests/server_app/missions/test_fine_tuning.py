@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from small_missions import (
     ALONE,
+    CLIP_NORM,
     EXACT,
     SMALL,
     Mission,
@@ -226,7 +228,7 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
 @pytest.mark.parametrize(
     "settings",
     [
-        {"training.head": "per-satellite"},
+        {"training.head": "per-satellite", "training.clip_norm": CLIP_NORM},
         {"training.head": "shared"},
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
         {"lora.variant": "dora", "split.onboard_blocks": 2},
@@ -240,7 +242,7 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
         },
     ],
     ids=[
-        "per-satellite",
+        "per-satellite, clipped",
         "shared",
         "dropout",
         "dora, two blocks on board",
@@ -293,7 +295,7 @@ def test_a_run_ends_with_the_round_that_reaches_the_target(fly: Mission) -> None
 
 def test_a_satellite_that_holds_the_whole_model_trains_it_as_the_split_does(fly: Mission) -> None:
     """One satellite, one round, no codec: only where the backbone computes is different."""
-    settings = EXACT | ALONE | {"training.rounds": 1, "lora.dropout": 0.1}
+    settings = EXACT | ALONE | {"training.rounds": 1, "lora.dropout": 0.1, "training.clip_norm": CLIP_NORM}
     split = trained(fly(settings, out="split"))
     on_board = trained(fly(settings | {"training.mode": "onboard-lora"}, out="on-board"))
     assert split.keys() == on_board.keys()
@@ -364,6 +366,8 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
                 logits = logits_under_views(scenario, model, pixels, batch.views)
             loss = F.cross_entropy(logits, torch.from_numpy(images.labels[batch.indices]))
             loss.backward()
+            for trained_part in (adapter, model.head.parameters()):
+                torch.nn.utils.clip_grad_norm_(trained_part, training.clip_norm or math.inf)
             on_ground.step()
             on_board.step()
             losses.append(float(loss.detach()))

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_missions import EXACT, SMALL, Mission, logits_under_views, rows_as_planned, same, trained
+from small_missions import (
+    CLIP_NORM,
+    EXACT,
+    SMALL,
+    Mission,
+    logits_under_views,
+    rows_as_planned,
+    same,
+    trained,
+)
 from torch.nn import functional as F
 
 from client_app.partitions import partition
@@ -81,6 +90,8 @@ class InOnePlace:
                 self._loss(number, batch).backward()
                 self._set(now)
                 self._rate(number, position, schedule)
+                for parameters in (self.adapter, self.head):
+                    torch.nn.utils.clip_grad_norm_(parameters, self.scenario.training.clip_norm or math.inf)
                 self.of_adapter.step()
                 self.of_head.step()
                 versions.append(self._copies())
@@ -208,10 +219,11 @@ class NearlyPlainDescent(torch.optim.AdamW):
         super().__init__(*parameters, eps=1.0, **named)
 
 
+@pytest.mark.parametrize("clip_norm", [0.0, CLIP_NORM])
 def test_where_the_scale_of_gradients_tells_joint_steps_equal_a_plain_loop_too(
-    fly: Mission, monkeypatch: pytest.MonkeyPatch
+    fly: Mission, monkeypatch: pytest.MonkeyPatch, clip_norm: float
 ) -> None:
-    """Of adapter and head, each satellite's, in micro-batches and late, with LoRA's dropout."""
+    """Of adapter and head, each satellite's, in micro-batches and late, with LoRA's dropout, clipped or not."""
     monkeypatch.setattr(torch.optim, "AdamW", NearlyPlainDescent)
     settings = EXACT | {
         "training.head": "shared",
@@ -221,6 +233,7 @@ def test_where_the_scale_of_gradients_tells_joint_steps_equal_a_plain_loop_too(
         "lora.dropout": 0.2,
         "training.learning_rate": 0.5,
         "training.head_learning_rate": 0.5,
+        "training.clip_norm": clip_norm,
     }
     whole = InOnePlace(load_scenario("walker-12", SMALL | settings))
     at_first = {name: weights.clone() for name, weights in whole.weights().items()}
