@@ -91,7 +91,9 @@ def _text_or_pairs(value: object) -> object:
     )
     if not (is_list or isinstance(value, str)):
         raise ValueError("allowed: [[name, name], …], a file, or same-slot")
-    return value
+    return (
+        value if isinstance(value, str) else tuple(map(tuple, value))
+    )  # lists in JSON, which is strict of tuples
 
 
 class Table(BaseModel):
@@ -481,7 +483,7 @@ def _keyword_or_names(value: object) -> object:
     )
     if not (keyword or is_list):
         raise ValueError(f"allowed: {', '.join(_LORA_TARGETS)}, or [name, …]")
-    return value
+    return tuple(value) if isinstance(value, list) else value  # a list in JSON, which is strict of tuples
 
 
 _LORA_TARGETS = ("auto", "attention", "all-linear")

@@ -45,6 +45,20 @@ def test_a_resolved_scenario_survives_json(name: str) -> None:
     assert scenario_from_json(scenario_to_json(scenario)) == scenario
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora.targets": '["q_proj", "mlp.fc1"]'},
+        {"lora.targets": "all-linear"},
+        {"links.inter_orbit.topology": "grid", "links.inter_orbit.pairs": '[["P0S0", "P1S0"]]'},
+    ],
+)
+def test_text_or_a_list_survives_json_as_either(settings: dict[str, str]) -> None:
+    """A run sends its scenario to the satellites as JSON."""
+    scenario = load_scenario("demo", settings)
+    assert scenario_from_json(scenario_to_json(scenario)) == scenario
+
+
 def test_the_name_defaults_to_the_file_name(tmp_path: Path) -> None:
     assert load_scenario(scenario_file(tmp_path, MINIMAL)).name == "mine"
 

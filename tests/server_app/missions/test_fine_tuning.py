@@ -229,7 +229,7 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
     "settings",
     [
         {"training.head": "per-satellite", "training.clip_norm": CLIP_NORM},
-        {"training.head": "shared"},
+        {"training.head": "shared", "lora.targets": ["mlp.fc1", "q_proj"]},
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
         {"lora.variant": "dora", "split.onboard_blocks": 2},
         # The next one has blocks in front of the head, too, and the second one a shared head.
@@ -243,7 +243,7 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
     ],
     ids=[
         "per-satellite, clipped",
-        "shared",
+        "shared, targets by name",
         "dropout",
         "dora, two blocks on board",
         "two blocks in front of the head",
