@@ -35,10 +35,10 @@ from splitmodel.training import (
     VIEWS,
     Batch,
     as_they_cross,
-    clip_gradients,
     learning_rate,
     round_batches,
     round_seed,
+    take_step,
 )
 
 
@@ -246,8 +246,7 @@ def train_on_pooled_states(
         states, loss = pooled_states.get(batch), on_board.task.loss
         result = split_step.head_step(head, states, targets, loss=loss)
         proximal.add_gradient()
-        clip_gradients(head.parameters(), task.training.clip_norm)
-        optimizer.step()
+        take_step(optimizer, task.training.clip_update)
         task.check_loss(float(result.loss))
         count_batch(progress, float(result.loss), on_board.task, result.logits, targets)
     progress.finished = True

@@ -860,10 +860,10 @@ class Training(Table):
         "(default for a shared head, for labels on the ground and in modes downlink and onboard-full: 0.003)",
     )
     weight_decay: NotNegative = 0.0
-    clip_norm: NotNegative = Field(
+    clip_update: NotNegative = Field(
         0.0,
-        description="largest norm of a step's gradient of the adapter (or whole backbone), and of the head by itself: "
-        "longer ones are scaled down to it; 0 scales none",
+        description="how far a step may move the adapter (or the whole backbone), and the head by itself: root mean "
+        "square, in learning rates; a longer step is shortened; 0 shortens none, 1 keeps joint steps from diverging",
     )
     proximal: NotNegative = Field(
         0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"

@@ -98,7 +98,7 @@ def ground_segment(run: ServerRun, mission: MissionInputs) -> GroundSegment:
         device=device,
         adapters=adapters,
         weight_decay=training.weight_decay,
-        clip_norm=training.clip_norm,
+        clip_update=training.clip_update,
         precision=choose_precision(training.precision, device),
         activation_bytes=training.activations_gb * 1e9,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -54,15 +54,30 @@ def set_step(optimizer: torch.optim.AdamW, learning_rate: float, batches: int = 
         group["eps"] = defaults["eps"] / math.sqrt(batches)
 
 
-def clip_gradients(parameters: Iterable[torch.Tensor], norm: float) -> None:
-    """Scale the gradients of these parameters down together, in place, until their norm is at most ``norm``.
+def take_step(optimizer: torch.optim.AdamW, clip_update: float) -> None:
+    """Take an optimiser step in which no group's weights move, in the root mean square, by more than so many rates.
 
-    Pascanu et al. 2013, arXiv 1211.5063, as in `torch.nn.utils.clip_grad_norm_`; 0 leaves them as they are.
+    Where the squared gradients that AdamW remembers are out of date, a step is several learning rates long, and the
+    next gradient longer still. Update clipping of Shazeer and Stern 2018, arXiv 1804.04235, section 6, over a whole
+    group; for AdamW: Wortsman et al. 2023, arXiv 2304.13013. 0 is a plain step.
     """
-    if norm:
-        from torch.nn.utils import clip_grad_norm_
+    if not clip_update:
+        optimizer.step()
+        return
+    import torch
 
-        clip_grad_norm_(parameters, norm)
+    groups = optimizer.param_groups
+    before = [[weights.detach().clone() for weights in group["params"]] for group in groups]
+    optimizer.step()
+    with torch.no_grad():
+        for group, old in zip(groups, before, strict=True):
+            moves = [weights - was for weights, was in zip(group["params"], old, strict=True)]
+            count = sum(move.numel() for move in moves)
+            length = float(torch.stack([move.norm() for move in moves]).norm())
+            longest = clip_update * group["lr"] * math.sqrt(count)
+            if length > longest:
+                for weights, was, move in zip(group["params"], old, moves, strict=True):
+                    weights.copy_(was + move * (longest / length))
 
 
 def round_seed(seed: int, satellite: int, number: int) -> tuple[int, int, int]:

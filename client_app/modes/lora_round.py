@@ -22,7 +22,7 @@ from mission.run_config import STEPS_AHEAD
 from relay.client.message_link import RemoteError
 from relay.wire.manifest import MessageKind
 from splitmodel.dense_heads import TrainedHead
-from splitmodel.training import Batch, as_they_cross, clip_gradients
+from splitmodel.training import Batch, as_they_cross, take_step
 
 _SUSPENDED, _MISSING = (
     "Suspended",
@@ -112,7 +112,6 @@ class _OwnHead:
         self._steps = steps
         self._progress = progress
         self._optimizer = head_optimizer(head, task.training, progress)
-        self._head = head
         self._proximal = Proximal(list(head.parameters()), task.training.proximal, sent=progress.sent)
         progress.sent = self._proximal.sent
 
@@ -124,8 +123,7 @@ class _OwnHead:
         for group in self._optimizer.param_groups:
             group["lr"] = self._task.rate(place.step, self._steps)
         self._proximal.add_gradient()
-        clip_gradients(self._head.parameters(), self._task.training.clip_norm)
-        self._optimizer.step()
+        take_step(self._optimizer, self._task.training.clip_update)
         self._progress.optimizer = optimizer_state(self._optimizer)
 
 

@@ -16,7 +16,7 @@ from splitmodel.imagery.views import view
 from splitmodel.lora.adapters import frozen_blocks
 from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import SplitModel
-from splitmodel.training import Batch, clip_gradients, round_seed
+from splitmodel.training import Batch, round_seed, take_step
 
 _LARGEST_CACHE_BYTES = 1 << 30  # Flower carries a satellite's state with its messages
 
@@ -99,9 +99,7 @@ def train_whole_round(
         optimizer.zero_grad()
         loss.backward()
         proximal.add_gradient()
-        for group in optimizer.param_groups:
-            clip_gradients(group["params"], training.clip_norm)
-        optimizer.step()
+        take_step(optimizer, training.clip_update)
         count_batch(progress, float(loss.detach()), on_board.task, logits.detach(), targets)
     return progress
 

@@ -32,7 +32,7 @@ from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Task
-from splitmodel.training import VIEWS, Batch, clip_gradients, learning_rate, round_seed
+from splitmodel.training import VIEWS, Batch, learning_rate, round_seed, take_step
 from strategies.federated import TrainedOnGround
 from strategies.planner.step_order import Schedule
 
@@ -161,8 +161,7 @@ class CentralizedTrainer:
             )
             head.zero_grad()
             result = split_step.head_step(model.head, pooled_BD, targets, loss=task.loss)
-            clip_gradients(model.head.parameters(), training.clip_norm)
-            head.step()
+            take_step(head, training.clip_update)
             if self._steps.adapters:
                 self._steps.backward(number, [result.grad_pooled_BD])
                 self._steps.update(SHARED, learning_rate(training.learning_rate, training.schedule, progress))

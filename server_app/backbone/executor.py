@@ -21,7 +21,7 @@ from splitmodel.crossing.scaling import Scaling
 from splitmodel.lora.adapters import LoraSettings, load_trainable_state, trainable_state
 from splitmodel.lora.mixed_adapters import BOTTLENECK, mixed_forward, without_adapter
 from splitmodel.parts import Backbone
-from splitmodel.training import clip_gradients, set_step
+from splitmodel.training import set_step, take_step
 from strategies.aggregation.averages import mean_with_absent
 
 _PUBLISHED = "published/"  # no satellite's name holds a slash
@@ -36,20 +36,20 @@ class Adapter:
     """Tensors by parameter name, of LoRA or of a shared head, and the optimiser that trains them.
 
     Attributes:
-        clip_norm: The largest norm of their gradient that a step uses; 0 is any.
+        clip_update: How long a step may be, see :func:`splitmodel.training.take_step`; 0 is any.
     """
 
     tensors: Mapping[str, Tensor]
     optimizer: torch.optim.AdamW
     _: KW_ONLY
-    clip_norm: float = 0.0
+    clip_update: float = 0.0
 
     @classmethod
-    def fresh(cls, state: Mapping[str, Tensor], *, weight_decay: float, clip_norm: float = 0.0) -> Adapter:
+    def fresh(cls, state: Mapping[str, Tensor], *, weight_decay: float, clip_update: float = 0.0) -> Adapter:
         """A trainable copy of ``state``."""
         tensors = {name: tensor.detach().clone().requires_grad_() for name, tensor in state.items()}
         optimizer = torch.optim.AdamW(tensors.values(), weight_decay=weight_decay)
-        return cls(tensors, optimizer, clip_norm=clip_norm)
+        return cls(tensors, optimizer, clip_update=clip_update)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the tensors."""
@@ -64,8 +64,7 @@ class Adapter:
     def update(self, learning_rate: float, batches: int = 1) -> None:
         """Take an optimiser step with the gradients that have been added, the mean of so many batches'."""
         set_step(self.optimizer, learning_rate, batches)
-        clip_gradients(self.tensors.values(), self.clip_norm)
-        self.optimizer.step()
+        take_step(self.optimizer, self.clip_update)
         self.optimizer.zero_grad()
 
     def whole_state(self) -> dict[str, Tensor]:
@@ -158,7 +157,7 @@ class BackboneExecutor:
         lora: How adapters are put on.
         device: Where it computes.
         adapters: Names of the adapters: one for all, or one a satellite; none in ``head`` mode.
-        weight_decay, clip_norm: Of the adapters' AdamW, and see :class:`Adapter`.
+        weight_decay, clip_update: Of the adapters' AdamW, and see :class:`Adapter`.
         activation_bytes: Activations that are kept for backward passes at most; others are computed again.
         precision: Of the matrix products, ``fp32`` or ``bf16`` (autocast).
 
@@ -174,7 +173,7 @@ class BackboneExecutor:
         device: torch.device,
         adapters: Sequence[str] = (),
         weight_decay: float = 0.0,
-        clip_norm: float = 0.0,
+        clip_update: float = 0.0,
         activation_bytes: float = math.inf,
         precision: str = "fp32",
     ) -> None:
@@ -184,7 +183,8 @@ class BackboneExecutor:
         self._bare = without_adapter(backbone)
         start = trainable_state(backbone)
         self.adapters = {
-            name: Adapter.fresh(start, weight_decay=weight_decay, clip_norm=clip_norm) for name in adapters
+            name: Adapter.fresh(start, weight_decay=weight_decay, clip_update=clip_update)
+            for name in adapters
         }
         self._activation_bytes = activation_bytes
         self._row_bytes: dict[tuple[int, ...], int] = {}

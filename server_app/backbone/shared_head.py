@@ -21,7 +21,7 @@ class SharedHead:
 
     Args:
         head: Trained in place.
-        training: Rates, decay and the norm at which gradients are clipped.
+        training: Rates and decay, and how long a step may be.
 
     Attributes:
         head: That head.
@@ -32,7 +32,7 @@ class SharedHead:
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
         )
-        self._trained = Adapter(dict(head.named_parameters()), optimizer, clip_norm=training.clip_norm)
+        self._trained = Adapter(dict(head.named_parameters()), optimizer, clip_update=training.clip_update)
         self.begin_round(0)
 
     def begin_round(self, delay: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from small_missions import (
     ALONE,
-    CLIP_NORM,
+    CLIP,
     EXACT,
     SMALL,
     Mission,
+    clipped_step,
     interrupted,
     logits_under_views,
     resumed,
@@ -228,7 +228,7 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
 @pytest.mark.parametrize(
     "settings",
     [
-        {"training.head": "per-satellite", "training.clip_norm": CLIP_NORM},
+        {"training.head": "per-satellite", "training.clip_update": CLIP},
         {"training.head": "shared", "lora.targets": ["mlp.fc1", "q_proj"]},
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
         {"lora.variant": "dora", "split.onboard_blocks": 2},
@@ -295,7 +295,7 @@ def test_a_run_ends_with_the_round_that_reaches_the_target(fly: Mission) -> None
 
 def test_a_satellite_that_holds_the_whole_model_trains_it_as_the_split_does(fly: Mission) -> None:
     """One satellite, one round, no codec: only where the backbone computes is different."""
-    settings = EXACT | ALONE | {"training.rounds": 1, "lora.dropout": 0.1, "training.clip_norm": CLIP_NORM}
+    settings = EXACT | ALONE | {"training.rounds": 1, "lora.dropout": 0.1, "training.clip_update": CLIP}
     split = trained(fly(settings, out="split"))
     on_board = trained(fly(settings | {"training.mode": "onboard-lora"}, out="on-board"))
     assert split.keys() == on_board.keys()
@@ -366,10 +366,8 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
                 logits = logits_under_views(scenario, model, pixels, batch.views)
             loss = F.cross_entropy(logits, torch.from_numpy(images.labels[batch.indices]))
             loss.backward()
-            for trained_part in (adapter, model.head.parameters()):
-                torch.nn.utils.clip_grad_norm_(trained_part, training.clip_norm or math.inf)
-            on_ground.step()
-            on_board.step()
+            clipped_step(on_ground, training.clip_update)
+            clipped_step(on_board, training.clip_update)
             losses.append(float(loss.detach()))
     return model, losses
 

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file
 from small_missions import (
     ALONE,
-    CLIP_NORM,
+    CLIP,
     EXACT,
     SMALL,
     Mission,
+    clipped_step,
     interrupted,
     logits_under_views,
     resumed,
@@ -144,7 +145,7 @@ def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(
     fly: Mission, first_passes: dict[int, list[str]], mode: str, augment: str
 ) -> None:
     settings = EXACT | ON_GROUND | {"training.mode": mode, "training.local_epochs": 2}
-    settings |= {"training.augment": augment, "training.clip_norm": CLIP_NORM}
+    settings |= {"training.augment": augment, "training.clip_update": CLIP}
     scenario = load_scenario("walker-12", SMALL | settings)
     found = trained(fly(settings))
     shares = shares_of(scenario)
@@ -173,8 +174,7 @@ def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(
             labels = torch.tensor([int(shares[k].labels[index]) for k, index, _ in batch])
             F.cross_entropy(logits, labels).backward()
             for optimizer, _ in both:
-                torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], CLIP_NORM)
-                optimizer.step()
+                clipped_step(optimizer, CLIP)
     folded = model.head.folded()
     torch.testing.assert_close(found["head.weight"], folded.weight.detach(), **CLOSE)
     torch.testing.assert_close(found["head.bias"], folded.bias.detach(), **CLOSE)
