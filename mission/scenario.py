@@ -262,7 +262,7 @@ def _line(finding: ErrorDetails, file: str, overridden: Mapping[str, str], known
     key = ".".join(str(part) for part in finding["loc"])
     given_as = (given for path, given in overridden.items() if key == path or key.startswith(f"{path}."))
     where = f"{next(given_as, f'{file}: ')}{key}"
-    value = finding["input"]
+    value = list(finding["input"]) if isinstance(finding["input"], tuple) else finding["input"]
     match finding["type"]:
         case "extra_forbidden":
             return f"{where}: unknown key{_did_you_mean(key, known)}"

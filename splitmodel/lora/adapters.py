@@ -79,8 +79,8 @@ def lora_targets(backbone: Backbone, settings: LoraSettings) -> tuple[str, ...]:
         if not paths:
             present = sorted({path.rsplit(".", 1)[-1] for path in linears})
             raise AdapterError(
-                f"LoRA target {target!r} is no linear layer of the backbone; there are: {present}, "
-                "or 'attention' or 'all-linear'"
+                f"lora.targets: found {target!r}, which is no linear layer of a block; allowed: {', '.join(present)}, "
+                f"or a path in a block such as {next(iter(linears))}"
             )
         targets += paths
     return tuple(path for path in linears if path in targets)

@@ -187,7 +187,7 @@ def test_stations_are_overridden_all_together_as_toml_and_from_python() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("[]", "--set ground.stations: found (), allowed:"),
+        ("[]", "--set ground.stations: found [], allowed:"),
         ("Kiruna", "--set ground.stations: found 'Kiruna', allowed: a list"),
         ("[1]", "--set ground.stations.0: found 1"),
         ('[{name = "A", lat_deg = 95, lon_deg = 0}]', "--set ground.stations.0.lat_deg: found 95"),

@@ -85,7 +85,7 @@ def test_a_plan_is_titled_with_the_folder_of_the_model_that_it_counts(
         (of_another_shape, {}, "cannot read the weights"),
         (unchanged, {"model.pooling": "cls"}, "pooling 'cls' is not possible for ijepa; allowed: auto, mean"),
         (unchanged, {"model.bands": '["B2"]'}, "model.bands: found ['B2'], a ijepa has its own"),
-        (unchanged, {"lora.targets": '["query"]'}, "LoRA target 'query' is no linear layer"),
+        (unchanged, {"lora.targets": '["query"]'}, "lora.targets: found 'query', which is no linear layer"),
         (
             a_clip,
             {"training.augment": "token-dihedral"},
@@ -146,6 +146,7 @@ def test_init_refuses_it_as_well_and_writes_nothing(whole: Path, tmp_path: Path)
     ("settings", "message"),
     [
         (["lora.targets=q_proj"], "allowed: auto, attention, all-linear, or [name, …]"),
+        (["lora.targets=[]"], "lora.targets: found [], allowed: auto, attention, all-linear, or [name, …]"),
         (["lora.variant=dora", "lora.dropout=0.1"], 'dropout: found 0.1 with variant = "dora", allowed: 0'),
         (["lora.dropout=1"], "lora.dropout"),
     ],
