@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from mission.record import read_run, scenario_of
-from mission.scenario import given_path
+from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
 from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
 from skysplit.commands.comparisons import CompareFormat, FormatOption
@@ -70,16 +70,16 @@ def cuts(
         deliver(json.dumps([dataclasses.asdict(row) for row in rows]), out)
         return
     title = f"{resolved.name}: where to cut {resolved.planning.profile or resolved.model.path or resolved.model.name}"
-    lines = [_line(row) for row in rows]
+    columns, lines = _with_figures([_line(row) for row in rows])
     if output is CompareFormat.HTML:
         from report.pages.cuts_page import cuts_page
 
         table = cuts_page(
-            title, resolved.description, [dataclasses.asdict(row) for row in rows], _COLUMNS, lines
+            title, resolved.description, [dataclasses.asdict(row) for row in rows], columns, lines
         )
         deliver(table, out or Path(f"{resolved.name}-cuts.html"))
         return
-    _print_table(title, lines)
+    _print_table(title, columns, lines)
 
 
 def _scores(scenario: Scenario, directories: Sequence[Path]) -> dict[tuple[int, int], float]:
@@ -92,9 +92,13 @@ def _scores(scenario: Scenario, directories: Sequence[Path]) -> dict[tuple[int, 
     for directory in directories:
         try:
             run = read_run(directory)
+            flown, result = scenario_of(run), run.get("result") or {}
         except FileNotFoundError:
             raise ValueError(f"--run: {directory} holds no run") from None
-        flown, result = scenario_of(run), run.get("result") or {}
+        except ScenarioError as error:
+            raise ValueError(
+                f"--run: found {directory}, which another version has recorded: {error}"
+            ) from error
         if _model(flown) != _model(scenario):
             raise ValueError(
                 f"--run: found {directory} with model {flown.model.path or flown.model.name!r}, allowed: runs of "
@@ -132,14 +136,19 @@ def _line(row: ModelCut) -> list[str]:
     ]
 
 
-def _print_table(title: str, lines: Sequence[Sequence[str]]) -> None:
+def _with_figures(lines: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns in which some cut has a figure, and each line's entries in them."""
     shown = [number for number in range(len(_COLUMNS)) if any(line[number] != "–" for line in lines)]
+    return [_COLUMNS[number] for number in shown], [[line[number] for number in shown] for line in lines]
+
+
+def _print_table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     table = Table(
         caption="Per image of a round; pixels seen: their variance that a linear map recovers from features.",
     )
-    for number in shown:
+    for number, column in enumerate(columns):
         widest = max(len(line[number]) for line in lines)
-        table.add_column(_COLUMNS[number], justify="right" if number else "left", min_width=widest)
+        table.add_column(column, justify="right" if number else "left", min_width=widest)
     for line in lines:
-        table.add_row(*(line[number] for number in shown))
+        table.add_row(*line)
     Terminal(width=_TABLE_WIDTH).print_table(title, table)

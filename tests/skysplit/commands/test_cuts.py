@@ -71,8 +71,21 @@ def test_the_table_fits_100_columns_and_the_page_opens_offline(tmp_path: Path) -
     page = out.read_text()
     assert 'id="pareto"' in page
     assert 'id="bytes"' in page
+    heads = re.findall(r"<th [^>]*columnheader[^>]*>([^<]*)", page)
+    assert "round, s" in heads
+    assert "score" not in heads  # no run was given
     assert "prefers-color-scheme: dark" in page
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", page)
+
+
+def test_a_run_that_another_version_has_recorded_is_refused_by_its_name(tmp_path: Path) -> None:
+    run = {"format": 1, "state": "completed", "scenario": {"description": "", "tides": 1}}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    done = RUNNER.invoke(app, ["cuts", "walker-12", *SMALL, "--run", str(tmp_path)])
+    assert done.exit_code == 1
+    said = "".join(done.output.split())
+    assert f"--run:found{tmp_path},whichanotherversionhasrecorded:" in said
+    assert "tides:unknownkey" in said
 
 
 def test_the_front_holds_the_cuts_that_no_other_is_better_than_in_both() -> None:
