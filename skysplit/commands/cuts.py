@@ -126,14 +126,19 @@ def _line(row: ModelCut) -> list[str]:
         f"{row.onboard_blocks}+{row.head_blocks}",
         f"{row.down_bytes / 1e3:.1f}",
         f"{row.up_bytes / 1e3:.1f}",
-        f"{row.onboard_flops / 1e9:.2g}",
-        f"{row.ground_flops / 1e9:.2g}",
-        f"{row.onboard_bytes / 1e6:.3g}",
-        f"{row.adapter_bytes / 1e3:.3g}",
+        _figure(row.onboard_flops / 1e9, 2),
+        _figure(row.ground_flops / 1e9, 2),
+        _figure(row.onboard_bytes / 1e6, 3),
+        _figure(row.adapter_bytes / 1e3, 3),
         "–" if row.round_s is None else f"{row.round_s:.1f}",
         "–" if row.pixels_recovered is None else f"{100 * row.pixels_recovered:.1f} %",
         "–" if row.score is None else f"{row.score:.3f}",
     ]
+
+
+def _figure(value: float, digits: int) -> str:
+    """Return a number with so many digits, or with all digits of its whole part if these are more."""
+    return f"{value:.{digits}g}" if value < 10**digits - 0.5 else f"{value:.0f}"
 
 
 def _with_figures(lines: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:

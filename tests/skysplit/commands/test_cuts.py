@@ -16,7 +16,7 @@ from mission.scenario import load_scenario
 from report.pages.cuts_page import pareto_front
 from server_app.run import recorded_run
 from skysplit.cli import app
-from skysplit.cuts.model_cuts import SettledCut, cuts_of, settled
+from skysplit.cuts.model_cuts import ModelCut, SettledCut, cuts_of, settled
 
 RUNNER = CliRunner()
 SMALL = [
@@ -76,6 +76,17 @@ def test_the_table_fits_100_columns_and_the_page_opens_offline(tmp_path: Path) -
     assert "score" not in heads  # no run was given
     assert "prefers-color-scheme: dark" in page
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", page)
+
+
+def test_figures_of_large_models_are_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = ModelCut(
+        0, 0, feature_bytes=1, down_bytes=223_400.0, up_bytes=15_200.0, onboard_flops=99.6e9, ground_flops=247e9,
+        onboard_bytes=1_013e6, adapter_bytes=3_410e3, round_s=4802.2,
+    )  # fmt: skip
+    monkeypatch.setattr("skysplit.commands.cuts.cuts_of", lambda *_, **__: [cut])
+    table = RUNNER.invoke(app, ["cuts", "walker-12", *SMALL]).stdout
+    figures = [word.strip() for word in table.splitlines()[-3].split("│")]
+    assert figures[1:-1] == ["0+0", "223.4", "15.2", "100", "247", "1013", "3410", "4802.2"]
 
 
 def test_a_run_that_another_version_has_recorded_is_refused_by_its_name(tmp_path: Path) -> None:
