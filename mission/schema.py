@@ -85,15 +85,14 @@ PlannerName = Annotated[str, AfterValidator(OursOrRegistered(ROUND_PLANNERS, ("o
 
 def _text_or_pairs(value: object) -> object:
     """Refuse what is neither text nor a list of pairs of text in one sentence, not in one for each of the two."""
-    is_list = isinstance(value, tuple | list) and all(
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple | list) and all(
         isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
         for pair in value
-    )
-    if not (is_list or isinstance(value, str)):
-        raise ValueError("allowed: [[name, name], …], a file, or same-slot")
-    return (
-        value if isinstance(value, str) else tuple(map(tuple, value))
-    )  # lists in JSON, which is strict of tuples
+    ):
+        return tuple(tuple(pair) for pair in value)  # lists in JSON, which is strict of tuples
+    raise ValueError("allowed: [[name, name], …], a file, or same-slot")
 
 
 class Table(BaseModel):
