@@ -188,8 +188,8 @@ class RunRecorder:
             base_model=base if isinstance(base, str) else str(base.resolve()),
             classes=mission.task.names,
             data=imagery,
-            training=f"Mode {scenario.training.mode}{labels}, {rounds} rounds over {len(mission.constellation)} "
-            f"satellites, seed {scenario.seed}.",
+            training=f"Mode {scenario.training.mode}{labels}, rounds: {rounds}, satellites: "
+            f"{len(mission.constellation)}, seed: {scenario.seed}.",
             metrics=_metrics(mission.task, self.scores[-1]),
             kind=str(mission.task.kind),
             target_scaling=mission.task.scaling,
