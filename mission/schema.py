@@ -862,7 +862,7 @@ class Training(Table):
     clip_update: NotNegative = Field(
         0.0,
         description="how far a step may move the adapter (or the whole backbone), and the head by itself: root mean "
-        "square, in learning rates; a longer step is shortened; 0 shortens none, 1 keeps joint steps from diverging",
+        "square, in learning rates; a longer step is shortened; 0 shortens none, 1 is for joint steps whose loss leaps",
     )
     proximal: NotNegative = Field(
         0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"
