@@ -334,10 +334,13 @@ class GroundSteps:
         return self._worth_waiting_s()
 
     def _precedence(self, satellite: int) -> tuple[float, ...]:
-        """Who goes first: the most urgent, or those with most left, which end last (of a shared adapter all alike)."""
+        """Who goes first: the most urgent, or those with most left, which end last.
+
+        Of a shared adapter's satellites with as much left, the farthest: those that are alike far share a step then.
+        """
         left = self.chains[satellite].left()
         if self.ordered:
-            return -left // self.workload.micro_batch, self.distance_s.get(satellite, 0.0)
+            return -left, -self.distance_s.get(satellite, 0.0)
         if not self.urgent_first:
             return self.rank[satellite], -left
         return self.rank[satellite], self._over_s(satellite) - left * (self.forward_s + self.backward_s)
@@ -399,7 +402,6 @@ class GroundSteps:
             members.append(
                 _Member(satellite, chain.block, epoch=chain.epoch, first=chain.first, end=chain.end)
             )
-        members.sort(key=lambda member: -self.distance_s.get(member.satellite, 0.0))
         members = self._answered(members, start_s)
         if not members:
             return
