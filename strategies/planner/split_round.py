@@ -200,7 +200,8 @@ class SplitRound:
     @cached_property
     def _first_sessions(self) -> list[tuple[np.ndarray, float]]:
         """Sessions as they would be without margins, and with all the time there is."""
-        return self._session_plans(*np.ones((2, self.links.groups)), math.inf)
+        margin, drain_factor = np.ones((2, self.links.groups))
+        return self._session_plans(margin, drain_factor, math.inf)
 
     def _session_plans(
         self, margin: np.ndarray, drain_factor: np.ndarray, below_s: float
