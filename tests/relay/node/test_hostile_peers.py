@@ -581,10 +581,10 @@ def a_message_of_eight_megabytes(attacker):
 
 
 def chunks_whose_checksum_is_wrong(attacker):
-    transfer_headers = [attacker.transfer_header(attacker.bundle(np.zeros(100))[0]) for _ in range(500)]
+    transfer_headers = [attacker.transfer_header(attacker.bundle(np.zeros(100))[0]) for _ in range(200)]
     wrong = b"C" + bytes(200)
-    answers = attacker.put([*transfer_headers, *[wrong] * 500])
-    few = attacker.put([transfer_headers[0], *[wrong] * 500])
+    answers = attacker.put([*transfer_headers, *[wrong] * 200])
+    few = attacker.put([transfer_headers[0], *[wrong] * 200])
     yield
     refused(answers[-1:], "CorruptChunk")
     refused(few[-1:], "CorruptChunk")
