@@ -105,7 +105,8 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
 @pytest.mark.parametrize(
     "mode",
     [
-        pytest.param(MODES[0] | ONE_PLANE, marks=pytest.mark.slow),  # the next has a head and an adapter pending
+        # The next has a head and an adapter pending.
+        pytest.param(MODES[0] | ONE_PLANE, marks=pytest.mark.slow),
         MODES[1] | ONE_PLANE,
         {"training.mode": "downlink", "training.rounds": 5},
     ],

@@ -15,7 +15,7 @@ from skysplit.launch.flower_run import RayNotStarted
 
 @pytest.fixture
 def arguments_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """`arguments_of(at_once)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
+    """`arguments_of(max_concurrency)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
     monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
