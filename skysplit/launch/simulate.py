@@ -52,7 +52,7 @@ def simulate(
             "simulation serves four more than there are cores, 32 at most"
         )
     satellites = len(satellites_of(scenario, on_progress))
-    together = min(satellites, max_concurrency or _chosen_at_once(scenario))
+    together = min(satellites, max_concurrency or _chosen_concurrency(scenario))
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
     if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
         nodes += f" init-args-num-cpus={together}"
@@ -105,7 +105,7 @@ def most_at_once() -> int:
     return max(2, min(_most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
 
 
-def _chosen_at_once(scenario: Scenario) -> int:
+def _chosen_concurrency(scenario: Scenario) -> int:
     """Return the number of satellites at once where nobody names it: in a short run no more than there are cores."""
     epochs = scenario.training.rounds * scenario.training.local_epochs
     if epochs > _SHORT_EPOCHS:

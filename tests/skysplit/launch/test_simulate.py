@@ -97,7 +97,7 @@ def test_a_short_run_starts_no_more_processes_than_there_are_cores(
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 64 << 20)
     scenario = load_scenario("demo", {"training.rounds": rounds, "training.local_epochs": epochs})
-    assert simulate._chosen_at_once(scenario) == (4 if is_short else 8)
+    assert simulate._chosen_concurrency(scenario) == (4 if is_short else 8)
 
 
 def test_little_memory_limits_a_short_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,4 +105,4 @@ def test_little_memory_limits_a_short_run_too(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(
         os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else int(5.5 * 700e6 * 2 / 4096)
     )
-    assert simulate._chosen_at_once(load_scenario("demo", {"training.rounds": 1})) == 5
+    assert simulate._chosen_concurrency(load_scenario("demo", {"training.rounds": 1})) == 5
