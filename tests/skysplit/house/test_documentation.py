@@ -105,6 +105,15 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
         assert any(location.startswith(page) for location in found), word
 
 
+def test_readme_and_quick_start_show_the_same_lines_of_the_first_run() -> None:
+    shown = [
+        re.search(r"```text\n(Reached: .*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+        for page in ("README.md", "docs/quick-start.md")
+    ]
+    assert all(shown)
+    assert len({block[1] for block in shown if block}) == 1
+
+
 def test_the_round_of_the_api_page_is_planned_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL
