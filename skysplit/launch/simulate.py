@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mission.schema import Scenario
-from skysplit.launch.flower_run import RayNotStarted, has_begun, run_app, run_so_far, superlink
+from skysplit.launch.flower_run import RayNotStarted, has_begun, run_app, run_so_far, start_superlink
 from skysplit.launch.processes import Processes
 from skysplit.launch.satellites import satellites_of
 
@@ -64,8 +64,8 @@ def simulate(
             with (
                 tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
                 Processes(Path(logs)) as processes,
-                superlink(processes, "--simulation") as link,
             ):
+                link = start_superlink(processes, "--simulation")
                 return run_app(link, config, directory, on_progress, "--federation-config", nodes)["result"]
         except RayNotStarted:
             if starts == _STARTS or has_begun(run_so_far(directory), before):

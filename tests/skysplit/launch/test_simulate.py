@@ -16,7 +16,7 @@ from skysplit.launch.flower_run import RayNotStarted
 @pytest.fixture
 def arguments_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """`arguments_of(max_concurrency)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
-    monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
+    monkeypatch.setattr(simulate, "start_superlink", lambda processes, *words: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
     def run(max_concurrency: int | None) -> tuple[int, list[str]]:
@@ -65,7 +65,7 @@ IN_ROUNDS = {"state": "running", "phase": "training", "start_up_s": 20.0}
 def test_ray_that_did_not_start_is_started_again_unless_rounds_had_begun(
     monkeypatch, tmp_path: Path, failures: int, recorded: dict[str, Any] | None, starts: int
 ) -> None:
-    monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
+    monkeypatch.setattr(simulate, "start_superlink", lambda processes, *words: None)
     begun, phases = [], []
 
     def run_app(*_):
