@@ -76,7 +76,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What all cases are planned with: plain data, so that another process can have it."""
+    """Everything that all cases are planned with: plain data, so that another process can have it."""
 
     contact_plan: ContactPlan
     cases: tuple[Case, ...]
@@ -98,13 +98,13 @@ class World:
 
     @cached_property
     def link_rates(self) -> LinkRates:
-        """Of the contact plan's links."""
+        """Rates of the contact plan's links."""
         return LinkRates(self.contact_plan)
 
 
 @dataclass(frozen=True)
 class MissionTotals:
-    """What a mission takes.
+    """Time, bytes and energy of a mission.
 
     Attributes:
         name: Of the case.
@@ -151,7 +151,7 @@ class MissionTotals:
 
 @dataclass(frozen=True)
 class PlanFigures:
-    """What a plan adds up to: bytes by link, computing, and how long the busiest unit of each kind is at work."""
+    """Sums over a plan: bytes by link, computing, and how long the busiest unit of each kind is at work."""
 
     length_s: float
     down_bytes: float

@@ -58,7 +58,7 @@ class Knob:
     is_size: bool = False
 
     def time_at(self, value: float) -> float:
-        """What the time that it sets is proportional to; its own inverse."""
+        """Return a number that is proportional to the time that a value sets; its own inverse."""
         return value if self.is_size else 1.0 / value
 
 

@@ -106,7 +106,7 @@ class _Attempts:
 
     @cached_property
     def bounds(self) -> RoundBounds:
-        """Of the problem, by the groups that links join."""
+        """Bounds of the problem, by the groups that links join."""
         return RoundBounds(self.problem)
 
     @cached_property

@@ -191,7 +191,7 @@ class SplitRound:
         )
 
     def promised_s(self) -> float:
-        """When the fluid of the first sessions ends; inf where these do not suffice.
+        """The end of the fluid of the first sessions; inf where these do not suffice.
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not.
         """

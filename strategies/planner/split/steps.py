@@ -37,7 +37,8 @@ _TOGETHER = 32  # satellites whose chains of steps fill each other's waiting tim
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """When each satellite's last step is over (``finish_s``, shape ``(N,)``), what was done, what could not be.
+    """The end of each satellite's last step (``finish_s``, shape ``(N,)``), the steps done, and those that could not
+    be.
 
     ``held_until_s[i]`` is when session ``i`` of ``sessions`` carries its last byte: those that were given, and after
     them the further ones that answers took.  ``beyond`` are the samples, shape ``(N,)``, for which those that were

@@ -32,7 +32,7 @@ CONTACTS = make_world(
 
 def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
     """Two rounds; what crosses once does so in the first."""
-    first = make_workload(4, 40, str(how.mode), onboard_share=how.onboard_share)
+    first = make_workload(4, 20, str(how.mode), onboard_share=how.onboard_share)
     again = dataclasses.replace(first, c1_bytes=0.0 if first.central else first.c1_bytes, cached_fraction=1.0)
     return first, again
 
@@ -158,7 +158,7 @@ def test_fewer_satellites_train_on_their_own_images_and_the_others_still_relay()
     for case in fewer.cases:
         for workload in case.workloads:
             assert sum(count > 0 for count in workload.samples) == 2
-            assert max(workload.samples) == 40
+            assert max(workload.samples) == 20
     assert all(np.isfinite(length) for length in lengths_of(fewer, 0.0, every_round).values())
 
 
