@@ -88,12 +88,13 @@ def test_rounds_that_are_interpolated_come_near_to_those_that_are_planned() -> N
 
 def test_rounds_after_others_that_are_passed_over_find_antennas_as_these_leave_them() -> None:
     """Antennas point at satellites of the round before; those of rounds before that have left by then."""
-    moving = make_world(1, 4, 1, [(t % 4, 0, 40.0 * t, 55.0) for t in range(100)], ring=True)
-    world = World(moving, (), rates=RATES, resources=Resources(setup_s=10.0))
-    workloads = (make_workload(4, 64),) * 20
+    passes = [(number % 6, number % 2, 30.0 * number, 65.0) for number in range(200)]
+    world = World(make_world(1, 6, 2, passes), (), rates=RATES, resources=Resources(setup_s=10.0))
+    workloads = (make_workload(6, 300),) * 20
     whole, few = (plan_mission(world, case(workloads), 0.0, most_planned=most) for most in (None, 5))
-    assert few.planned == 5
-    assert few.length_s == pytest.approx(whole.length_s, rel=0.03)
+    assert few.planned == 5 < whole.planned == 20
+    longest_s = [np.diff(mission.round_ends_s).max() for mission in (whole, few)]
+    assert longest_s[1] <= longest_s[0] + 0.1  # without the first, which has all antennas to set up
 
 
 @pytest.mark.parametrize("mode", ["onboard-head", "downlink"])
