@@ -236,6 +236,7 @@ def plan_mission(
         if following is not None and following > number + 1:
             # Rounds that are passed over are taken for as long as this one, but the last of them for a short one.
             now_s += known[number].length_s * (following - number - 2)
+            state = RoundState()  # those who were pointed at a while ago have left
             now_s += figures_of(_shortened(case.workloads[following - 1])).length_s
     figures = [_of_round(number, case.workloads, known) for number in range(case.rounds)]
     lengths_s = np.array([round_figures.length_s for round_figures in [*before, *figures]])
