@@ -7,7 +7,8 @@ The setting is that of `paper` with two of its six planes.
 For every model and downlink it looks for the rate of the satellites' computers at which whole missions of both take
 equally long. Every mission is planned with all its rounds, each of its plans checked: the rate is moved to where the
 lengths so far, taken as a constant and a part that is inversely proportional to the rate, would meet, and the missions
-are planned again. The uplink keeps its ratio to the downlink. Exits 1 where the lengths at a place that was found are more than 5 % apart.
+are planned again. The uplink keeps its ratio to the downlink. Exits 1 where the lengths at a place that was found are
+more than 5 % apart.
 """
 
 from __future__ import annotations
