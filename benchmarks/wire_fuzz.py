@@ -61,7 +61,7 @@ def corpus(identity: NodeIdentity) -> list[bytes]:
             attributes={"loss": 0.5, "count": 3, "mode": "lora"},
         )
         frames.append(encode_transfer_header(pb.SignedManifest(manifest=manifest.to_bytes())))
-        frames.append(encode_transfer_header(identity.seal(manifest), 16, ["sat-0", "sat-1"]))
+        frames.append(encode_transfer_header(identity.sign(manifest), 16, ["sat-0", "sat-1"]))
         frames += [
             encode_chunk(manifest.transfer_id, offset, payload[offset : offset + 64])
             for offset in range(0, size, 64)

@@ -44,7 +44,7 @@ from splitmodel.training import (
 
 @dataclass
 class Progress:
-    """Where a satellite is in its round. It survives suspension and death: every field is saved and restored.
+    """The state of a satellite within its round. It survives suspension and death: every field is saved and restored.
 
     Attributes:
         step: The next step to take.
@@ -76,7 +76,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RoundTask:
-    """What a satellite is told for a round.
+    """The ground's orders to a satellite for a round.
 
     Attributes:
         number: Round, from 1.
@@ -131,7 +131,7 @@ class RoundTask:
 
 @dataclass(frozen=True, eq=False)
 class OnBoard:
-    """What a satellite holds: its images and the frozen embedding.
+    """The images of a satellite and its frozen embedding.
 
     Attributes:
         images: The satellite's share, in the model's bands.

@@ -119,7 +119,8 @@ def save_sent(context: Context, sent: NDArray[np.bool_]) -> None:
 
 
 def load_sent(context: Context, samples: int, views: int) -> NDArray[np.bool_]:
-    """Of which images and views it has them, shape (samples, views); it forgets them as it forgets images."""
+    """Return the images and views that the ground has, shape (samples, views); it forgets them as it forgets
+    images."""
     if _GIVEN not in context.state.array_records:
         return np.zeros((samples, views), bool)
     return context.state.array_records[_GIVEN].to_torch_state_dict()["sent"].numpy().astype(bool)

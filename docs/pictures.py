@@ -26,7 +26,7 @@ from PIL import Image
 IMAGES = Path(__file__).parent / "images"
 WIDTH = 1280
 TOP_HEIGHT = 840  # of a page from its top, down to the first chart
-SECTION_HEIGHT = 560
+SECTION_HEIGHT = 640
 SCHEMES = {"": "1", "-dark": "0"}  # Chromium's numbers for light and dark
 MOST_BYTES, COLOURS = 200_000, 256
 # Leaves of a page what belongs to one heading.

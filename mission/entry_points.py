@@ -25,7 +25,7 @@ TRACKERS = "skysplit.trackers"
 
 
 class EntryPointError(ValueError):
-    """What a package registers cannot be used; the message names it."""
+    """A package registers something that cannot be used; the message names it."""
 
 
 def registered_names(group: str) -> tuple[str, ...]:

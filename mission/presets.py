@@ -36,7 +36,7 @@ Line = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Source(Table):
-    """Where figures were read."""
+    """A publication or page from which figures were read."""
 
     kind: Literal["paper", "data sheet", "agency", "vendor", "press"]
     title: Line
@@ -212,7 +212,7 @@ class Presets(Table):
 
 @dataclass(frozen=True)
 class ScenarioFigure:
-    """What presets give a key of a scenario.
+    """A value that presets give a key of a scenario.
 
     Attributes:
         value: Of the key.

@@ -25,6 +25,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -166,7 +167,7 @@ class RunRecord:
         record._write_run()
         return record
 
-    @property
+    @cached_property
     def scenario(self) -> Scenario:
         """See :func:`scenario_of`."""
         return scenario_of(self._run)

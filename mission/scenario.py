@@ -26,7 +26,7 @@ _SHIPPED = Path(__file__).resolve().parent.parent / "scenarios"
 
 
 class ScenarioError(ValueError):
-    """What is wrong with a scenario: file, key, what was found, what is allowed."""
+    """A scenario is wrong; the message names file, key, what was found and what is allowed."""
 
 
 def shipped_scenarios() -> dict[str, Path]:

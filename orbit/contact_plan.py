@@ -19,7 +19,8 @@ from astropy.time import Time
 
 
 class LinkKind(enum.IntEnum):
-    """What a contact runs over.  A downlink goes from a satellite to a station, an uplink the other way."""
+    """The kind of link that a contact runs over.  A downlink goes from a satellite to a station, an uplink the other
+    way."""
 
     DOWNLINK = 0
     UPLINK = 1

@@ -108,7 +108,7 @@ class InterOrbitLink(_SatelliteLink):
 
 @dataclass(frozen=True)
 class Links:
-    """What the mission communicates over; a link that is ``None`` is not there."""
+    """The links of a mission; a kind of link that is ``None`` is absent."""
 
     space_ground: SpaceGroundLink | None = None
     intra_orbit: IntraOrbitLink | None = None

@@ -253,7 +253,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a page shows.
+    """The content of a page.
 
     Attributes:
         title: Of the page.

@@ -30,7 +30,7 @@ class TrackerError(ValueError):
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker learns of a run before its rounds.
+    """Facts about a run that a tracker learns before its rounds.
 
     Attributes:
         directory: The run directory.

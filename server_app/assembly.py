@@ -29,7 +29,7 @@ from splitmodel.token_views import TokenViews
 
 @dataclass(frozen=True, eq=False)
 class GroundSegment:
-    """What answers the satellites of a run.
+    """The services that answer the satellites of a run.
 
     Attributes:
         steps: The backbone's training steps.

@@ -10,7 +10,7 @@ from mission.schema import Data, Scenario
 
 
 class Labels(NamedTuple):
-    """How images are labelled.
+    """The kind of labels that images have.
 
     Attributes:
         one_class_each: Whether an image is of one class, by which a partition may spread them.

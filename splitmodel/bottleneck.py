@@ -38,7 +38,7 @@ class SecondMoments:
 
     @classmethod
     def of(cls, states: Tensor) -> Self:
-        """Of a tensor of shape (…, E)."""
+        """Return the moments of a tensor of shape (…, E)."""
         rows_NE = states.detach().double().flatten(0, -2)
         return cls(len(rows_NE), rows_NE.sum(0), products_EE=rows_NE.T @ rows_NE)
 

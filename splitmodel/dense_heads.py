@@ -27,7 +27,7 @@ CONVOLUTION_WIDTH = 64  # channels of the convolutional decoder
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Where an image's patches lie.
+    """The places of an image's patches.
 
     Attributes:
         rows, columns: Patches of an image.

@@ -49,7 +49,7 @@ class StandardisedHead(nn.Linear):
 
     @property
     def table_shape(self) -> tuple[int, int]:
-        """Of :meth:`table`."""
+        """The shape of :meth:`table`."""
         return self.out_features, self.in_features + 1
 
     @torch.no_grad()
@@ -123,7 +123,7 @@ class VectorHead(nn.Module, ABC):
 
     @property
     def table_shape(self) -> tuple[int]:
-        """Of :meth:`table`."""
+        """The shape of :meth:`table`."""
         return (sum(parameter.numel() for parameter in self.parameters()),)
 
     @torch.no_grad()

@@ -257,7 +257,7 @@ class SplitModel:
 
     @property
     def config(self) -> Any:
-        """Of the whole model."""
+        """Configuration of the whole model."""
         return self.backbone.config
 
     @property

@@ -22,7 +22,7 @@ from splitmodel.parts import Embedding
 
 @dataclass(frozen=True, eq=False)
 class HeadResult:
-    """What a satellite knows after its half: loss (mean over the batch), outputs of the head, gradient to send down."""
+    """The results of a satellite's half: loss (mean over the batch), outputs of the head, gradient to send down."""
 
     loss: Tensor
     logits: Tensor

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from splitmodel.imagery.views import view
 from splitmodel.lora.adapters import LoraSettings, add_lora, lora_targets, save_adapter, trainable_state
 from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import (
+    Backbone,
     SplitModel,
     Tail,
     head_input,
@@ -37,6 +39,9 @@ from splitmodel.parts import (
 from splitmodel.step import head_step
 from splitmodel.token_views import TokenViews
 from splitmodel.training import VIEWS
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _LABELS, _ROWS, _STEPS = 3, 4, 3
 _SETTINGS = LoraSettings(rank=2, alpha=4.0)
@@ -69,14 +74,20 @@ def check_family(
     Raises:
         AssertionError: Something differs.
     """
-    _check_outputs(directory, load, hidden, tolerance, wanted)
-    _check_parts(directory, wanted)
-    _check_training(directory, load, hidden, wanted)
-    _check_mixed_batch(directory, wanted)
-    _check_profile(directory, wanted)
-    _check_cuts(directory, wanted)
-    _check_token_views(directory, wanted)
-    _check_export(directory, load, hidden, max(tolerance, 1e-5), wanted)
+    split = _split(directory, wanted)
+    _check_outputs(split, load, hidden, tolerance)
+    _check_parts(split, directory, wanted)
+    _check_token_views(split)
+    with torch.no_grad():
+        logits = split(pixels_of(split))
+    costs = _check_profile(split, len(split.backbone.layers))
+    adapter = add_lora(split.backbone, _SETTINGS)
+    _check_profile_of_adapter(split, costs)
+    _check_cuts(split, logits, directory, wanted)
+    bare = without_adapter(split.backbone)
+    _check_training(split, bare, load, hidden)
+    _check_mixed_batch(split, bare)
+    _check_export(split, adapter, load, hidden, max(tolerance, 1e-5))
 
 
 def _split(
@@ -98,10 +109,7 @@ def pixels_of(split: SplitModel, rows: int = _ROWS, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _check_outputs(
-    directory: str | Path, load: Load, hidden: Hidden, tolerance: float, wanted: ModelInput
-) -> None:
-    split = _split(directory, wanted)
+def _check_outputs(split: SplitModel, load: Load, hidden: Hidden, tolerance: float) -> None:
     pixels = pixels_of(split)
     with torch.no_grad():
         expected = hidden(load(), pixels)
@@ -112,8 +120,7 @@ def _check_outputs(
 
 
 @torch.no_grad()
-def _check_parts(directory: str | Path, wanted: ModelInput) -> None:
-    split = _split(directory, wanted)
+def _check_parts(split: SplitModel, directory: str | Path, wanted: ModelInput) -> None:
     embedding, backbone = load_embedding(directory, wanted=wanted), load_backbone(directory, wanted=wanted)
     pixels = pixels_of(split)
     features = embedding(pixels)
@@ -127,9 +134,8 @@ def _check_parts(directory: str | Path, wanted: ModelInput) -> None:
 
 
 @torch.no_grad()
-def _check_token_views(directory: str | Path, wanted: ModelInput) -> None:
+def _check_token_views(split: SplitModel) -> None:
     """Of an image whose patches are each of one colour, the embedding turns as the pixels do."""
-    split = _split(directory, wanted)
     if not split.backbone.family.has_token_views(split.config):
         return
     layout, preprocess = split.backbone.layout, split.preprocess
@@ -154,15 +160,13 @@ def _draw(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     }
 
 
-def _check_training(directory: str | Path, load: Load, hidden: Hidden, wanted: ModelInput) -> None:
+def _check_training(split: SplitModel, bare: Backbone, load: Load, hidden: Hidden) -> None:
     """A few steps as the ground makes them, against a loop with `peft` on the whole model."""
     from peft import LoraConfig, get_peft_model
 
-    split = _split(directory, wanted)
-    targets = lora_targets(split.backbone, _SETTINGS)
-    blocks = f"{_blocks_path(split)}."
-    add_lora(split.backbone, _SETTINGS)
-    bare, adapter = without_adapter(split.backbone), _draw(trainable_state(split.backbone), 4)
+    targets = lora_targets(bare, _SETTINGS)
+    blocks = f"{_blocks_path(bare)}."
+    adapter = _draw(trainable_state(split.backbone), 4)
     whole = load().requires_grad_(False)
     names = [
         name
@@ -214,16 +218,13 @@ def _assert_same_gradient(gradient: Tensor | None, wanted: Tensor | None, name: 
     assert (gradient - wanted).abs().max() <= 1e-4 * wanted.abs().max() + 1e-7, name
 
 
-def _blocks_path(split: SplitModel) -> str:
-    blocks = split.backbone.layers
-    return next(name for name, module in split.backbone.transformer.named_modules() if module is blocks)
+def _blocks_path(backbone: Backbone) -> str:
+    blocks = backbone.layers
+    return next(name for name, module in backbone.transformer.named_modules() if module is blocks)
 
 
-def _check_mixed_batch(directory: str | Path, wanted: ModelInput) -> None:
+def _check_mixed_batch(split: SplitModel, bare: Backbone) -> None:
     """Rows of two satellites, each with its own adapter, against a pass for each."""
-    split = _split(directory, wanted)
-    add_lora(split.backbone, _SETTINGS)
-    bare = without_adapter(split.backbone)
     state = trainable_state(split.backbone)
     adapters, owners = [_draw(state, seed) for seed in (1, 2)], [0, 1, 1, 0]
     with torch.no_grad():
@@ -237,15 +238,13 @@ def _check_mixed_batch(directory: str | Path, wanted: ModelInput) -> None:
             _assert_same_gradient(adapter[name].grad, tensor.grad, name)
 
 
-def _check_cuts(directory: str | Path, wanted: ModelInput) -> None:
+def _check_cuts(whole: SplitModel, logits: Tensor, directory: str | Path, wanted: ModelInput) -> None:
     """With blocks on board the same comes out, and the adapters are in the others.
 
     So it is for every number of blocks behind the embedding and in front of the head, and so are the gradients.
+    ``whole`` has an adapter; ``logits`` are what it computed without.
     """
-    whole = _split(directory, wanted)
     blocks, pixels = len(whole.backbone.layers), pixels_of(whole)
-    with torch.no_grad():
-        expected = whole(pixels)
     cuts = [(first, last) for first in range(blocks) for last in range(blocks - first) if first or last]
     for first, last in cuts:
         cut = _split(directory, wanted, first, last)
@@ -253,32 +252,37 @@ def _check_cuts(directory: str | Path, wanted: ModelInput) -> None:
         with torch.no_grad():
             returned = cut.backbone(embedding(pixels))
             assert returned.shape[1:] == cut.backbone.state_shape
-            assert torch.equal(cut.head(head_input(tail, returned)), expected)
-            assert torch.equal(cut(pixels), expected)
+            assert torch.equal(cut.head(head_input(tail, returned)), logits)
+            assert torch.equal(cut(pixels), logits)
+        costs = _check_profile(cut, blocks - 1) if first + last == 1 else None
         add_lora(cut.backbone, _SETTINGS)
         for number, block in enumerate(cut.backbone.layers):
             adapted = any("lora_" in name for name, _ in block.named_parameters())
             assert adapted == (first <= number < blocks - last)
-    for first, last in cuts:
+        if costs is not None:
+            _check_profile_of_adapter(cut, costs)
         if last and first == min(1, blocks - 1 - last):
-            _check_gradients_of_a_cut(directory, wanted, first, last)
-    for first, last in ((1, 0), (0, 1)):
-        if blocks > first + last:
-            _check_profile(directory, wanted, first, last)
+            _check_gradients_of_a_cut(cut, whole, embedding, tail)
 
 
-def _check_gradients_of_a_cut(directory: str | Path, wanted: ModelInput, first: int, last: int) -> None:
+def _check_gradients_of_a_cut(
+    cut: SplitModel, whole: SplitModel, embedding: nn.Module, tail: Tail | None
+) -> None:
     """Adapters of the ground's blocks get the gradients that they have in the whole model."""
-    cut, whole = _split(directory, wanted, first, last), _split(directory, wanted)
-    embedding, tail = load_onboard_parts(directory, wanted=wanted, onboard_blocks=first, head_blocks=last)
-    add_lora(cut.backbone, _SETTINGS)
     adapter = _draw(trainable_state(cut.backbone), 6)
-    add_lora(whole.backbone, _SETTINGS)
     own = {name: parameter for name, parameter in whole.backbone.named_parameters() if name in adapter}
     assert own.keys() == adapter.keys()
+    others = {
+        name: parameter
+        for name, parameter in whole.backbone.named_parameters()
+        if parameter.requires_grad and name not in adapter
+    }
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(adapter[name])
+        for parameter in others.values():
+            parameter.zero_()  # blocks on board have no adapter
+    whole.backbone.zero_grad()
     pixels, labels = pixels_of(cut), torch.arange(_ROWS) % _LABELS
     bare = without_adapter(cut.backbone)
     returned = mixed_forward(bare, embedding(pixels).detach(), [adapter], [0] * _ROWS, _SETTINGS)
@@ -292,11 +296,8 @@ def _check_gradients_of_a_cut(directory: str | Path, wanted: ModelInput, first: 
 
 
 @torch.enable_grad()
-def _check_profile(
-    directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0, head_blocks: int = 0
-) -> None:
-    """Counted costs within 2 % of torch's counter, and bytes that are those of what is trained."""
-    split = _split(directory, wanted, onboard_blocks, head_blocks)
+def _check_profile(split: SplitModel, ground_blocks: int) -> Profile:
+    """Counted costs of a model without adapter, within 2 % of torch's counter."""
     costs = profile(split, _SETTINGS)
     pixels = pixels_of(split, rows=1)
     with torch.no_grad():
@@ -304,16 +305,23 @@ def _check_profile(
         returned = split.backbone(features)
     assert features.shape[1:] == (costs.tokens, costs.hidden)
     assert returned.shape[1:] == costs.state_shape
-    assert costs.blocks == len(split.backbone.layers) - onboard_blocks - head_blocks
+    assert costs.blocks == ground_blocks
     _assert_flops(lambda: split.embedding(pixels), costs.embedding_flops, "embedding_flops")
     _assert_flops(lambda: split.backbone(features), costs.backbone_flops, "backbone_flops")
     whole = sum(parameter.numel() for parameter in split.backbone.transformer.parameters())
     assert costs.embedding_params + costs.backbone_params + costs.tail_params == whole
     if split.tail is not None:
         _check_profile_of_tail(split.tail, returned, costs)
-    add_lora(split.backbone, _SETTINGS)
+    return costs
+
+
+@torch.enable_grad()
+def _check_profile_of_adapter(split: SplitModel, costs: Profile) -> None:
+    """Bytes are those of what is trained, and the backward pass within 2 % of torch's counter."""
     trained = trainable_state(split.backbone).values()
     assert costs.adapter_bytes == sum(tensor.nbytes for tensor in trained)
+    with torch.no_grad():
+        features = split.embedding(pixels_of(split, rows=1))
     with sdpa_kernel(SDPBackend.MATH):
         total = split.backbone(features).sum()
     _assert_flops(total.backward, costs.lora_backward_flops, "lora_backward_flops")
@@ -336,23 +344,20 @@ def _assert_flops(action: Callable[[], object], counted: float, name: str) -> No
 
 
 def _check_export(
-    directory: str | Path, load: Load, hidden: Hidden, tolerance: float, wanted: ModelInput
+    split: SplitModel, adapter: PeftModel, load: Load, hidden: Hidden, tolerance: float
 ) -> None:
     """The adapter as a directory of `peft`, on the whole model."""
     from peft import PeftModel
 
-    split = _split(directory, wanted)
-    adapter = add_lora(split.backbone, _SETTINGS)
     drawn = _draw(trainable_state(split.backbone), 5)
     with torch.no_grad():
         for name, parameter in split.backbone.named_parameters():
             if name in drawn:
                 parameter.copy_(drawn[name])
-    pixels = pixels_of(split)
+    pixels, whole = pixels_of(split), load()
     with torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
-        plain = hidden(load(), pixels)
+        plain = hidden(whole, pixels)
         save_adapter(adapter, scratch)
-        whole = load()
         PeftModel.from_pretrained(whole, scratch)  # type: ignore[arg-type]  # in place
         adapted = hidden(whole.eval(), pixels)
         output = split.backbone(split.embedding(pixels), pooled=False)

@@ -24,7 +24,7 @@ _WORTH_S = 120.0  # a longer stay in a pass is not worth more
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What a space-ground strategy sees when it is asked.
+    """The view of a space-ground strategy when it is asked.
 
     Groups are satellites that reach each other over inter-satellite links; any of them can bring down what the group
     has. Passes are known by their index into ``passes``.
@@ -67,7 +67,8 @@ class Moment:
 
 
 class SpaceGroundStrategy(ABC):
-    """Which satellites the beams of the stations serve. A new object is made for every plan, so it may keep a state.
+    """Choose the satellites that the beams of the stations serve. A new object is made for every plan, so it may keep
+    a state.
 
     Attributes:
         every_s: The strategy is asked at every event (a pass begins or ends, a group has sent everything); and so often

@@ -17,7 +17,7 @@ from strategies.registry import loaded, registered_planner, strategies_of
 
 @dataclass(frozen=True)
 class Door:
-    """Where strategies of one kind come in.
+    """The entry points through which strategies of one kind come in.
 
     Attributes:
         group: The entry-point group.

@@ -21,7 +21,7 @@ class FederationError(RuntimeError):
 
 @dataclass(frozen=True)
 class EnrolledClients:
-    """Who takes part, in the order of the constellation.
+    """The satellites that take part, in the order of the constellation.
 
     Attributes:
         nodes: Flower node id by satellite name.

@@ -63,7 +63,7 @@ class RoundOutcome:
 
 @dataclass(frozen=True, eq=False)
 class TrainedOnGround:
-    """What the ground has trained by itself: the new weights, and what it tells of each satellite's images."""
+    """The results of training on the ground: the new weights, and what it tells of each satellite's images."""
 
     arrays: ArrayRecord
     reports: Mapping[str, Mapping[str, float]]
@@ -131,7 +131,7 @@ class Planner(Protocol):
 
 
 class RoundEnvironment(Protocol):
-    """Where rounds take place."""
+    """The environment in which rounds take place."""
 
     clock: VirtualClock
     sums_planes: bool

@@ -26,7 +26,7 @@ _BONUS_S = 600.0  # for a link that already stands
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """What an inter-orbit strategy sees of two neighbouring planes when it is asked.
+    """The view of an inter-orbit strategy of two neighbouring planes when it is asked.
 
     Attributes:
         now_s: Mission time.
@@ -50,7 +50,7 @@ class Sighting:
 
 
 class InterOrbitStrategy(ABC):
-    """Which lasers of two neighbouring planes point at each other, decided anew every 60 s.
+    """Choose the lasers of two neighbouring planes that point at each other, decided anew every 60 s.
 
     A new object is made for every pair of planes and every plan, so it may keep a state.
     """

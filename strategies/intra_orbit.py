@@ -56,7 +56,7 @@ def plane_links(members: Sequence[int], links: np.ndarray) -> PlaneLinks | None:
 
 
 class IntraOrbitStrategy(ABC):
-    """How the satellites of one plane bring their data together.
+    """Bring the data of one plane's satellites together.
 
     Attributes:
         stores_whole: Whether a satellite sends on only what it has as a whole, link after link, and sums never go

@@ -35,7 +35,7 @@ _ACKNOWLEDGE_S = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Demand:
-    """What the groups want to have carried, as a fluid.
+    """The demand of the groups for transport, as a fluid.
 
     ``need[g]`` samples; ``group[i]`` and ``rate[i]`` (samples/s) of pass ``i``; a group goes no faster than
     ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group stays

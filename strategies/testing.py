@@ -33,7 +33,7 @@ _SAME = 1e-9  # relative, of times that are computed in two ways
 
 @dataclass(frozen=True)
 class Proof:
-    """What has been shown.
+    """The findings of a proof.
 
     Attributes:
         worlds: Rounds that were planned, each checked, bounded and planned twice.

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PlaneExchange:
-    """What a satellite is told of the sum that its plane forms.
+    """The ground's orders to a satellite for the sum of its plane.
 
     Attributes:
         members: The satellites of the plane, as :func:`relay.client.allreduce.all_reduce` wants them.

@@ -76,7 +76,7 @@ def to_ion(plan: ContactPlan) -> str:
 
 @dataclass(frozen=True)
 class NumberedContacts:
-    """What a file of DTN software says.
+    """The content of a file of DTN software.
 
     ``contacts`` are start and end [s after ``epoch``], source and target numbers and rate [bit/s]; ``light_s`` the
     light times of ranges by start, end and the two numbers.  ``header`` is that of ``header_of`` where SkySplit wrote

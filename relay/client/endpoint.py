@@ -205,7 +205,7 @@ class RelayEndpoint:
         if self._identity is None:
             signed = pb.SignedManifest(manifest=manifest.to_bytes())
         else:
-            signed = self._identity.seal(manifest)
+            signed = self._identity.sign(manifest)
         call = channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
         )(metadata=self._caller, timeout=PUT_S)

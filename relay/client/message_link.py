@@ -93,7 +93,7 @@ class BundleLink(Protocol):
         ...
 
     def bundle_bytes(self, manifest: Manifest) -> int:
-        """Bytes of a bundle on the wire, manifest and headers included; either way, as if this end had sealed it."""
+        """Bytes of a bundle on the wire, manifest and headers included; either way, as if this end had signed it."""
         ...
 
     def mission_time_s(self) -> float | None:

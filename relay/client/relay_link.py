@@ -121,7 +121,7 @@ class RelayLink:
         self._computed_s += duration_s
 
     def bundle_bytes(self, manifest: Manifest) -> int:
-        """Bytes of a bundle on a slow link, manifest, seal and headers included."""
+        """Bytes of a bundle on a slow link, manifest, signature and headers included."""
         signature_bytes = self._identity.signature_bytes if self._identity is not None else 0
         return bundle_bytes(manifest, SLOW_CHUNK_BYTES, signature_bytes=signature_bytes)
 
@@ -223,7 +223,7 @@ class RelayLink:
         if self._identity is None:
             signed = pb.SignedManifest(manifest=manifest.to_bytes())
         else:
-            signed = self._identity.seal(manifest)
+            signed = self._identity.sign(manifest)
 
         def frames() -> Iterator[bytes]:
             yield encode_transfer_header(signed, computed_s=self._computed_s)

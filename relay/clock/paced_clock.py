@@ -103,7 +103,7 @@ class PacedClock:
 
 
 class Activity(NamedTuple):
-    """What a node says of itself to the time authority."""
+    """A node's report on itself to the time authority."""
 
     busy: bool
     wake_s: float  # mission time at which it has something to do, inf when never

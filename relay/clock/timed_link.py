@@ -18,7 +18,7 @@ import numpy as np
 
 
 class Window(NamedTuple):
-    """When a link is open, at what rate."""
+    """A time in which a link is open, and its rate."""
 
     start_s: float
     end_s: float

@@ -38,7 +38,7 @@ class Expired(WireError):
 
 
 class NodeServices(Protocol):
-    """What the calls need of the node that they reach."""
+    """The parts of a node that its calls need."""
 
     name: str
     clock: PacedClock

@@ -41,7 +41,7 @@ CHECKED_BYTES = 1 << 20  # read at once when values are checked; a whole number 
 
 @dataclass(frozen=True, eq=False)
 class Admission:
-    """What a node takes in from a peer.
+    """Decide what a node takes in from a peer.
 
     Attributes:
         admit: Raises WireError for a transfer that the node does not want.
@@ -62,7 +62,7 @@ class Admission:
 class IncomingStream:
     """Transfers that one peer sends over one stream; `on_data(entry)` is called whenever bytes have been stored.
 
-    An opening gives the right to send chunks only once its signature has been checked and the spool has taken it.
+    A transfer header gives the right to send chunks only once its signature has been checked and the spool holds it.
     """
 
     def __init__(

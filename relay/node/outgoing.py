@@ -56,7 +56,7 @@ class Outage(NamedTuple):
 
 @dataclass(frozen=True)
 class Faults:
-    """What the emulation adds to a perfect link: chunks lost at random, and outages nobody has planned."""
+    """Faults that the emulation adds to a perfect link: chunks lost at random, and unplanned outages."""
 
     loss: float = 0.0
     outages: tuple[Outage, ...] = ()
@@ -91,7 +91,7 @@ class _Sending:
 
 @dataclass(frozen=True, eq=False)
 class Outbox:
-    """What a link sends, and whom it tells.
+    """The bundles that a link sends, and the parties that it tells.
 
     Attributes:
         queue: Transfers for the neighbour, the most urgent first.

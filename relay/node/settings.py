@@ -20,7 +20,7 @@ Seconds = Annotated[float, Field(ge=0.0)]
 
 @dataclass(frozen=True)
 class RelaySettings:
-    """What a relay is told when it starts.
+    """The settings with which a relay starts.
 
     `peers` are the addresses of the nodes it may ever send to; `time_authority` is the node whose clock all
     follow: this one's own name where this is it.
@@ -69,7 +69,7 @@ class OutageEntry(BaseModel):
 
 
 class RelayFile(BaseModel):
-    """What a relay is told; paths are relative to the file."""
+    """The file of a relay's settings; paths are relative to the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

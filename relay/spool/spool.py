@@ -52,7 +52,7 @@ CONTEST_S = 10.0  # wall time for which a neighbour that sends nothing may hold 
 
 @dataclass(frozen=True)
 class Quota:
-    """What a spool holds at most, bytes promised included."""
+    """The most that a spool holds, bytes promised included."""
 
     size_bytes: int
     transfers: int

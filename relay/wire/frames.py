@@ -2,7 +2,7 @@
 
 A frame is one gRPC message of a bundle stream; its first byte says which of three it is:
 
-    M  a manifest: sealed, in the opening of a transfer (protobuf)
+    M  a transfer header: a signed manifest, and how the transfer begins (protobuf)
     C  a chunk: header, then raw bytes; its CRC-32C covers header *and* bytes (over the bytes alone, a
        mutated header passes)
     F  a failure at the other end (protobuf)

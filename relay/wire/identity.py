@@ -203,7 +203,7 @@ class NodeIdentity:
         assert first is not None
         return grpc.dynamic_ssl_server_credentials(first, configuration, require_client_authentication=True)
 
-    def seal(self, manifest: Manifest) -> pb.SignedManifest:
+    def sign(self, manifest: Manifest) -> pb.SignedManifest:
         """Sign a manifest, and with it the digest of its payload, end to end: TLS protects one hop only."""
         return self.signed(manifest.to_bytes())
 
@@ -226,7 +226,7 @@ class NodeIdentity:
 
     @property
     def signature_bytes(self) -> int:
-        """Return the most bytes that :meth:`seal` adds to a manifest; most signatures are a byte or two shorter."""
+        """Return the most bytes that :meth:`sign` adds to a manifest; most signatures are a byte or two shorter."""
         certificate = self.certificate.public_bytes(serialization.Encoding.DER)
         signed = pb.SignedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate)
         return signed.ByteSize() + 1  # the message around it may need one more byte for its length

@@ -137,7 +137,7 @@ def own_codecs() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What this side is willing to receive; checked before allocation."""
+    """The most that this side is willing to receive; checked before allocation."""
 
     chunk_bytes: int = 1 << 20
     transfer_bytes: int = 256 << 20

@@ -69,5 +69,6 @@ def is_local(address: str) -> bool:
 
 
 def local_address(folder: Path) -> str:
-    """Where a node's own application reaches the relay of this folder: without TLS, the folder is its owner's."""
+    """Return the address at which a node's own application reaches the relay of this folder: without TLS, as the
+    folder is its owner's."""
     return f"unix:{folder.resolve() / SOCKET}"

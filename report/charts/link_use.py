@@ -55,7 +55,7 @@ class Use:
 
     @property
     def all_bytes(self) -> int:
-        """Of all kinds."""
+        """Bytes of all kinds."""
         return sum(self.bytes.values())
 
     @property

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from mission.schema import Scenario
 from mission.text.quantities import spoken_bytes
 from server_app.planning.round_traffic import Framing
-from server_app.planning.workloads import MissionWorkloads, row_bytes_of, variant_of
+from server_app.planning.workloads import MissionWorkloads, mode_of, row_bytes_of, variant_of
 from splitmodel.costs.published import Profile
 from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.problem.workload import Mode
 
 _WORTH_A_WORD = 2.0  # times as many bytes as the images have
+_LESS = 0.95  # of the bytes: a key that leaves more of them is not named
 _BYTES_PER_GB = 1e9
 
 
@@ -37,26 +38,27 @@ def advice(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: 
         f"over {training.rounds} rounds the features outweigh the images {features / images:.3g} times "
         f"({spoken_bytes(features)} against {spoken_bytes(images)})"
     )
-    ways = []
+    sizes: dict[str, float] = {}
     if training.augment == "dihedral":
         less = [] if training.mode == "head" or scenario.split.onboard_blocks else ["token-dihedral"]
         for augment in (*less, "none"):
             once = scenario.model_copy(update={"training": training.model_copy(update={"augment": augment})})
             size = _features_bytes(once, costs, samples, framing)
-            ways.append(f'training.augment = "{augment}" makes that {spoken_bytes(size)}')
-    if training.mode == "lora":
+            sizes[f'training.augment = "{augment}" makes that {spoken_bytes(size)}'] = size
+    if mode_of(scenario) is Mode.LORA:
         room = (
             sum(samples) * VIEWS_THAT_CROSS[training.augment] * row_bytes_of(scenario, costs) / _BYTES_PER_GB
         )
         if room > scenario.crossings.cache_gb:
             kept = scenario.crossings.model_copy(update={"cache_gb": 1.01 * room})
             size = _features_bytes(scenario.model_copy(update={"crossings": kept}), costs, samples, framing)
-            ways.append(f"crossings.cache_gb = {1.01 * room:.3g} keeps all of them: {spoken_bytes(size)}")
+            sizes[f"crossings.cache_gb = {1.01 * room:.3g} keeps all of them: {spoken_bytes(size)}"] = size
+    ways = [way for way, size in sizes.items() if size < _LESS * features]
     return ["; ".join([sentence, *ways])]
 
 
 def _features_bytes(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: Framing) -> float:
     """Bytes of features and their names over all rounds."""
     workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing)
-    rounds = workloads.of_mission(variant_of(scenario, Mode(scenario.training.mode)))
+    rounds = workloads.of_mission(variant_of(scenario))
     return sum(workload.c1_bytes for workload in rounds) * sum(samples)

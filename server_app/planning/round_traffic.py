@@ -51,7 +51,7 @@ def payload_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:
 
 @dataclass(frozen=True)
 class Framing:
-    """What a message is sent in.
+    """The headers and manifests around a message.
 
     Attributes:
         satellite: A name as long as those of the satellites.
@@ -99,7 +99,7 @@ class Framing:
 
 @dataclass(frozen=True)
 class RoundTraffic:
-    """What all satellites send and get in a round, in numbers of images and of messages.
+    """Traffic of all satellites in a round, in numbers of images and of messages.
 
     Attributes:
         features: Images whose features cross.
@@ -291,7 +291,7 @@ def _places(sizes: tuple[int, ...], micro_batches: int) -> tuple[NDArray[np.int6
 
 @dataclass(frozen=True)
 class Target:
-    """What one image is labelled with: a number, or several, or one for every pixel."""
+    """The label of one image: a number, or several, or one for every pixel."""
 
     shape: tuple[int, ...]
     dtype: str

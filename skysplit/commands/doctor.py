@@ -39,7 +39,7 @@ _NEEDED_BYTES = 3e9  # the ground segment and two satellites with torch loaded
 
 
 class State(StrEnum):
-    """How a finding weighs."""
+    """The weight of a finding."""
 
     OK = "ok"
     NOTE = "note"  # something works less well, or not at all, which a run does not need
@@ -48,7 +48,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         check: What was looked at.

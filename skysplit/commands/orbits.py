@@ -39,7 +39,7 @@ from skysplit.terminal import Terminal, busy, progress_bar
 
 
 class ContactFormat(StrEnum):
-    """How contacts are printed."""
+    """Formats in which contacts are printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -122,7 +122,7 @@ def contacts(
 
 
 class ConstellationFormat(StrEnum):
-    """How a constellation is shown."""
+    """Formats in which a constellation is shown."""
 
     MAP = "map"
     CZML = "czml"

@@ -47,7 +47,7 @@ _MOST_SESSIONS = _MOST_SATELLITES = 24  # a longer list is not read
 
 
 class PlanFormat(StrEnum):
-    """How a plan is shown."""
+    """Formats in which a plan is shown."""
 
     TABLE = "table"
     JSON = "json"

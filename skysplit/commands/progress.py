@@ -22,7 +22,7 @@ _QUIET_S = 60.0  # without a terminal: after so long a silence it is said who is
 
 
 class ProgressForm(StrEnum):
-    """How a run shows that it goes on."""
+    """Forms in which a run shows its progress."""
 
     TEXT = "text"  # a bar on a terminal, a line per change elsewhere
     JSON_LINES = "json-lines"  # on standard output, an object per change

@@ -64,7 +64,7 @@ Launch = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is to
 
 
 class Backend(StrEnum):
-    """What the nodes of an emulation are."""
+    """The kinds of nodes that an emulation may have."""
 
     PROCESS = "process"
     COMPOSE = "compose"

@@ -31,7 +31,7 @@ _RATES, _LEARNING = "Links and compute", "Model and images"
 
 
 class Pattern(StrEnum):
-    """How the satellites of a shell are spread."""
+    """Patterns in which the satellites of a shell are spread."""
 
     DELTA = "delta"
     STAR = "star"
@@ -39,7 +39,7 @@ class Pattern(StrEnum):
 
 
 class Isl(StrEnum):
-    """Which links between satellites there are."""
+    """The links between satellites that there may be."""
 
     NONE = "none"
     IN_PLANE = "in-plane"
@@ -47,7 +47,7 @@ class Isl(StrEnum):
 
 
 class OnError(StrEnum):
-    """What becomes of element sets that cannot be read or flown."""
+    """Ways to treat element sets that cannot be read or flown."""
 
     ERROR = "error"
     SKIP = "skip"

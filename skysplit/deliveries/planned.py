@@ -22,7 +22,7 @@ CHUNK_BYTES = 64 * 1024  # at 250 kbit/s two seconds, which is what a broken pas
 
 
 class Content(StrEnum):
-    """Which of a run's files are delivered."""
+    """The files of a run that may be delivered."""
 
     ALL = "all"
     HEAD = "head"

@@ -35,7 +35,7 @@ _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 @dataclass(frozen=True)
 class Host:
-    """What containers share with the machine they run on.
+    """Resources that containers share with the machine they run on.
 
     Attributes:
         nodes: Each node's folder.
@@ -136,13 +136,15 @@ def give_away(folders: Iterable[Path], user: int) -> None:
 
 
 def state_overlay(folder: Path) -> dict[str, Any]:
-    """What, laid over the Compose file, has the SuperLink keep SuperNodes and runs in a folder of the host."""
+    """Return an overlay of the Compose file that makes the SuperLink keep SuperNodes and runs in a folder of the
+    host."""
     command = [*_superlink_command(), "--database", f"{STATE}/superlink.db"]
     return {"services": {"superlink": {"command": command, "volumes": [f"{folder}:{STATE}"]}}}
 
 
 def registration_overlay(satellites: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    """What, laid over the Compose file, registers all SuperNodes before the first satellite starts, and then ends."""
+    """Return an overlay of the Compose file that registers all SuperNodes before the first satellite starts, and then
+    ends."""
     words = [
         "python",
         "-m",

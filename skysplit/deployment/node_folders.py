@@ -61,7 +61,8 @@ def write_node_folders(
 
 
 def superlink_options(folder: str) -> list[str]:
-    """Of ``flower-superlink``, with the SuperLink's credentials in a folder: TLS, and only SuperNodes it knows."""
+    """Return options of ``flower-superlink`` for the credentials in a folder: TLS, and only SuperNodes that it
+    knows."""
     return [
         *("--ssl-ca-certfile", f"{folder}/ca.crt"),
         *("--ssl-certfile", f"{folder}/server.crt"),

@@ -21,7 +21,7 @@ _MAX_CONCURRENCY = 32
 
 @dataclass(frozen=True)
 class Reached:
-    """What came of dialling one node.
+    """The result of dialling one node.
 
     Attributes:
         node: Its name.

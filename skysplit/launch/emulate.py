@@ -25,7 +25,13 @@ from skysplit.deployment.node_folders import (
     write_node_folders,
 )
 from skysplit.launch.containers import Containers, build_image
-from skysplit.launch.flower_run import SuperLink, flower_environment, register_supernodes, run_app, superlink
+from skysplit.launch.flower_run import (
+    SuperLink,
+    flower_environment,
+    register_supernodes,
+    run_app,
+    start_superlink,
+)
 from skysplit.launch.processes import Processes, free_ports
 from skysplit.launch.satellites import satellites_of
 
@@ -63,10 +69,10 @@ def emulate_in_processes(
         )
         start_relays(processes, folders, ports)
         secured = superlink_options(str(base / SUPERLINK))
-        with superlink(processes, *secured, authority=base / "ca.crt") as link:
-            _start_supernodes(processes, link, {name: folders[name] for name in satellites})
-            config = {**run_config, "relay": str(folders[GROUND] / RELAY_FILE)}
-            return run_app(link, config, directory, on_progress)["result"]
+        link = start_superlink(processes, *secured, authority=base / "ca.crt")
+        _start_supernodes(processes, link, {name: folders[name] for name in satellites})
+        config = {**run_config, "relay": str(folders[GROUND] / RELAY_FILE)}
+        return run_app(link, config, directory, on_progress)["result"]
 
 
 def emulate_in_containers(

@@ -6,16 +6,14 @@ running. Here each run has its own SuperLink on a free port with its own Flower 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -103,9 +101,8 @@ class SuperLink:
         return cls(home, f"127.0.0.1:{port}", environment=environment, nodes=nodes)
 
 
-@contextlib.contextmanager
-def superlink(processes: Processes, *options: str, authority: Path | None = None) -> Iterator[SuperLink]:
-    """Start a SuperLink on a free port, with a Flower home that lasts as long as the block.
+def start_superlink(processes: Processes, *options: str, authority: Path | None = None) -> SuperLink:
+    """Start a SuperLink on a free port, with a Flower home that lasts as long as its processes.
 
     Args:
         processes: Owns it.
@@ -115,15 +112,13 @@ def superlink(processes: Processes, *options: str, authority: Path | None = None
     Raises:
         skysplit.launch.processes.ProcessError: It does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="skysplit-flower-") as home:
-        processes.launch.remove_if_killed(Path(home))
-        [port] = free_ports(1)
-        link = SuperLink.at(port, Path(home), processes, authority)
-        plain = [] if authority else ["--insecure"]
-        command = ["flower-superlink", *plain, *options, "--host", "127.0.0.1", "--port", str(port)]
-        processes.start(SUPERLINK, command, link.environment)
-        processes.wait_until_listening(SUPERLINK, port)
-        yield link
+    [port] = free_ports(1)
+    link = SuperLink.at(port, processes.new_folder("skysplit-flower-"), processes, authority)
+    plain = [] if authority else ["--insecure"]
+    command = ["flower-superlink", *plain, *options, "--host", "127.0.0.1", "--port", str(port)]
+    processes.start(SUPERLINK, command, link.environment)
+    processes.wait_until_listening(SUPERLINK, port)
+    return link
 
 
 def flower_environment(home: Path) -> dict[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -53,6 +55,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._processes: dict[str, _Process] = {}
+        self._folders: list[Path] = []
         logs.mkdir(parents=True, exist_ok=True)
         self.launch = Launch()
 
@@ -62,6 +65,13 @@ class Processes:
         """Start a process, its output going to its log; should it end, it is started again so many times."""
         running = self._run(name, command, environment)
         self._processes[name] = _Process(command, environment, restarts=restarts, running=running)
+
+    def new_folder(self, prefix: str) -> Path:
+        """Make a temporary folder for processes to write to; it is removed when the last of them has ended."""
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        self._folders.append(folder)
+        self.launch.remove_if_killed(folder)
+        return folder
 
     def check(self) -> None:
         """Start again what has ended and may be; raise ProcessError if another one has."""
@@ -122,6 +132,10 @@ class Processes:
             process.wait()
         self.launch.end()
         self._processes.clear()
+        while self._folders:
+            shutil.rmtree(
+                self._folders.pop(), ignore_errors=True
+            )  # the error of a run says more than one of these
 
     def __enter__(self) -> Self:
         return self

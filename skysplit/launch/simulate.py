@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mission.schema import Scenario
-from skysplit.launch.flower_run import RayNotStarted, has_begun, run_app, run_so_far, superlink
+from skysplit.launch.flower_run import RayNotStarted, has_begun, run_app, run_so_far, start_superlink
 from skysplit.launch.processes import Processes
 from skysplit.launch.satellites import satellites_of
 
@@ -52,7 +52,7 @@ def simulate(
             "simulation serves four more than there are cores, 32 at most"
         )
     satellites = len(satellites_of(scenario, on_progress))
-    together = min(satellites, max_concurrency or _chosen_at_once(scenario))
+    together = min(satellites, max_concurrency or _chosen_concurrency(scenario))
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
     if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
         nodes += f" init-args-num-cpus={together}"
@@ -64,8 +64,8 @@ def simulate(
             with (
                 tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
                 Processes(Path(logs)) as processes,
-                superlink(processes, "--simulation") as link,
             ):
+                link = start_superlink(processes, "--simulation")
                 return run_app(link, config, directory, on_progress, "--federation-config", nodes)["result"]
         except RayNotStarted:
             if starts == _STARTS or has_begun(run_so_far(directory), before):
@@ -105,7 +105,7 @@ def most_at_once() -> int:
     return max(2, min(_most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
 
 
-def _chosen_at_once(scenario: Scenario) -> int:
+def _chosen_concurrency(scenario: Scenario) -> int:
     """Return the number of satellites at once where nobody names it: in a short run no more than there are cores."""
     epochs = scenario.training.rounds * scenario.training.local_epochs
     if epochs > _SHORT_EPOCHS:

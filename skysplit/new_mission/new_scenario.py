@@ -29,7 +29,7 @@ _HEAD = """# {title}
 
 @dataclass(frozen=True)
 class PresetValues:
-    """What presets give a scenario.
+    """Values that presets give a scenario.
 
     Attributes:
         values: By dotted key; ``ground.stations`` is a list of mappings.

@@ -20,7 +20,7 @@ _FIELDS = ("scenario", "starts", "starts_s", "missions", "draws", "set", "grid",
 
 
 class StudyError(ValueError):
-    """What is wrong with a sweep: file or option, key, what was found, what is allowed."""
+    """A sweep is wrong; the message names file or option, key, what was found and what is allowed."""
 
 
 @dataclass(frozen=True)

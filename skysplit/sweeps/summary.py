@@ -48,7 +48,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Effect:
-    """What one key moves: the median length of a round for each of its values, over all else that varies."""
+    """The effect of one key: the median length of a round for each of its values, over all else that varies."""
 
     key: str
     medians_s: Mapping[str, float]

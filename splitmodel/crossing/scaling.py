@@ -34,7 +34,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: Tensor) -> Self:
-        """Of a tensor of shape (…, D)."""
+        """Return the moments of a tensor of shape (…, D)."""
         rows_ND = values.detach().double().flatten(0, -2)
         return cls(len(rows_ND), rows_ND.sum(0), squares_D=(rows_ND**2).sum(0))
 
@@ -86,7 +86,7 @@ class Scaling:
 
 @dataclass(frozen=True, eq=False)
 class SplitScaling:
-    """How the states at the split are scaled.
+    """The scaling of the states at the split.
 
     Attributes:
         features: What crosses to the ground.
@@ -101,7 +101,7 @@ class SplitScaling:
 
     @property
     def of_returned(self) -> Scaling:
-        """Of what the ground returns."""
+        """Return the scaling of the states that the ground returns."""
         return self.returned or self.pooled
 
     def to_state(self) -> dict[str, Tensor]:

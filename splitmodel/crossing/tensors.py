@@ -16,7 +16,7 @@ from splitmodel.crossing.scaling import SplitScaling
 
 
 class Crossing(enum.Enum):
-    """What crosses."""
+    """The tensors that cross the split."""
 
     FEATURES = "c1"
     POOLED = "c2"

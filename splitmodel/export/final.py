@@ -45,7 +45,7 @@ _OUTPUTS = {
 
 @dataclass(frozen=True)
 class CardFields:
-    """What a model card says beyond what the model itself knows.
+    """Facts of a model card beyond those that the model itself knows.
 
     Attributes:
         title: first heading.

@@ -23,7 +23,7 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 @dataclass(frozen=True)
 class WeightsLocation:
-    """Where a model is; nothing of its weights is read yet.
+    """The place of a model's files; nothing of its weights is read yet.
 
     Attributes:
         location: A directory, or a name on the hub.

@@ -13,7 +13,7 @@ _INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # Pillow's n
 
 
 class PretrainedOnImages(Protocol):
-    """What a family says about the images that its models were pretrained on."""
+    """A family's facts about the images that its models were pretrained on."""
 
     @property
     def any_image_size(self) -> bool:
@@ -21,7 +21,7 @@ class PretrainedOnImages(Protocol):
 
     @property
     def statistics(self) -> Statistics:
-        """Of the pretraining."""
+        """Statistics of the images of the pretraining."""
 
     def image_size(self, config: Any) -> tuple[int, int]:
         """Return height and width of the model's images."""

@@ -25,7 +25,7 @@ PoolingKind = Literal["cls", "mean"]
 
 @dataclass(frozen=True)
 class Statistics:
-    """How the pixels of a pretraining were normalised, where a directory does not say it.
+    """Mean and deviation with which the pixels of a pretraining were normalised, where a directory does not say it.
 
     Attributes:
         mean, std: Per channel, of bytes ÷ 255.
@@ -47,7 +47,7 @@ OPENAI_CLIP = Statistics(
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What images a model shall take, where its architecture leaves a choice; the defaults are the model's own.
+    """The images that a model shall take, where its architecture leaves a choice; the defaults are the model's own.
 
     Attributes:
         bands: Names of the channels, in order.
@@ -65,7 +65,7 @@ class ModelInput:
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
-    """When and where images were taken, for models that embed it.
+    """Time and place at which images were taken, for models that embed them.
 
     Attributes:
         time_BT2: Year and day of the year of every frame, shape (B, frames, 2).
@@ -78,7 +78,7 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Which token is what: first those that are no patches, then patches by frame, row, column and band group.
+    """The order of tokens: first those that are no patches, then patches by frame, row, column and band group.
 
     Attributes:
         prefix: Class, distillation and register tokens.

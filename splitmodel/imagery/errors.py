@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class ImageryError(ValueError):
-    """What is wrong with the imagery: the file, what was found, what is allowed."""
+    """The imagery is wrong; the message names the file, what was found and what is allowed."""

@@ -23,7 +23,7 @@ _TYPICAL = 32
 
 
 class Format(NamedTuple):
-    """What all images of a source have in common.
+    """Properties that all images of a source share.
 
     Attributes:
         dtype: uint8, uint16, int16 or float32; it holds the values of every sensor exactly.

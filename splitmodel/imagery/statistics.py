@@ -80,7 +80,7 @@ class BandStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What a look at every image of a set has found.
+    """Findings of a look at every image of a set.
 
     Attributes:
         bands: Statistics of the measured values.

@@ -26,13 +26,11 @@ def without_adapter(backbone: Backbone) -> Backbone:
     """The backbone as it was before `add_lora`: modules of its own around the same weights."""
     from peft.tuners.lora import LoraLayer
 
-    shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
-    bare = copy.deepcopy(backbone, shared)
-    for module in list(bare.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, LoraLayer):
-                setattr(module, name, child.get_base_layer())
-    return bare
+    copies: dict[int, Any] = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
+    for module in backbone.modules():
+        if isinstance(module, LoraLayer):  # its layer stands where it stood
+            copies[id(module)] = copy.deepcopy(module.get_base_layer(), copies)
+    return copy.deepcopy(backbone, copies)
 
 
 def new_adapter(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> dict[str, nn.Parameter]:

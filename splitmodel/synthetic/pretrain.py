@@ -35,7 +35,7 @@ PREPROCESS = Preprocess(IMAGE_SIZE, IMAGE_SIZE, mean=MEAN, std=STD)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how to train; the defaults made the weights that ship."""
+    """Settings of a pretraining; the defaults made the weights that ship."""
 
     seed: int = 0
     steps: int = 3000
@@ -48,7 +48,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """What pretraining ends with."""
+    """The results of a pretraining."""
 
     transformer: nn.Module
     accuracy: float  # on unseen scenes of the pretraining classes

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splitmodel.imagery import ImageryError, ImageSet
-from splitmodel.imagery.views import view
 from splitmodel.preprocess import Preprocess
 
 IGNORED = 255  # what data sets write where a pixel has no class
@@ -88,8 +87,3 @@ def _on_grid(values_HW: NDArray, preprocess: Preprocess) -> Tensor:
     if grid.shape[-2:] != (preprocess.height, preprocess.width):
         grid = F.interpolate(grid, (preprocess.height, preprocess.width), mode="nearest-exact")
     return grid[0, 0]
-
-
-def masks_under_views(masks_BHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
-    """Return each mask under the view of its image; see :func:`splitmodel.imagery.views.view`."""
-    return view(masks_BHW[:, None], views_B)[:, 0]

@@ -68,7 +68,7 @@ class Regression(_Numbers):
         return (self.outputs,)
 
     def moments(self, targets: Tensor) -> Moments:
-        """Of each number."""
+        """Moments of the targets."""
         return Moments.of(targets)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class PixelRegression(_Numbers):
         return grid.height, grid.width
 
     def moments(self, targets: Tensor) -> Moments:
-        """Of all pixels that count."""
+        """Moments of all pixels that count."""
         return Moments.of(targets[~targets.isnan()][:, None])
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What a model reaches on a set of images.
+    """The score of a model on a set of images.
 
     Attributes:
         loss: Mean loss of the images.

@@ -13,7 +13,7 @@ from splitmodel.tasks.masks import IGNORED
 
 @dataclass(frozen=True, eq=False)
 class SegmentationScore:
-    """What a confusion matrix says.
+    """Scores computed from a confusion matrix.
 
     Attributes:
         confusion_KK: Pixels by true class (row) and predicted class (column), int64.

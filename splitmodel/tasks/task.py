@@ -40,7 +40,7 @@ DENSE_KINDS = (TaskKind.SEGMENTATION, TaskKind.PIXEL_REGRESSION)
 
 @dataclass(frozen=True, eq=False)
 class Task(ABC):
-    """What a model is trained for.
+    """The task that a model is trained for.
 
     A batch's loss is the mean over its images of each image's own, so that the gradients of parts of a batch, weighted
     by their images, sum to those of the batch.

@@ -35,7 +35,7 @@ class ClientUpdate:
 
 @dataclass(frozen=True)
 class Averaging:
-    """How what satellites deliver becomes one: plane by plane, the planes in the order of their numbers.
+    """Make one average of the satellites' updates: plane by plane, the planes in the order of their numbers.
 
     A satellite counts by its images, the less the older what it delivers is: (1 + s)^-a after s rounds (see
     :func:`strategies.aggregation.averages.staleness_weight`). What those that deliver lack of all is the

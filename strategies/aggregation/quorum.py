@@ -20,7 +20,7 @@ from strategies.problem.workload import Workload, WorkloadError
 
 @dataclass(frozen=True)
 class Quorum:
-    """How many planes end a round.
+    """The number of planes that end a round.
 
     ``planes[k]`` is the plane of satellite ``k``, which has ``samples[k]`` images; ``needed`` is how many planes must
     have delivered, 0 for all.  A plane without images has nothing to deliver.  The round ends no sooner than those in

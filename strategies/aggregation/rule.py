@@ -13,7 +13,7 @@ from strategies.aggregation.averages import AggregationError
 
 
 class AggregationRule(ABC):
-    """What makes the next round's weights of the satellites' mean: the base class of rules of other packages.
+    """Make the next round's weights from the satellites' mean: the base class of rules of other packages.
 
     Attributes:
         learning_rate: ``training.server_learning_rate``.

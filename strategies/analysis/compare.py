@@ -23,10 +23,11 @@ from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.uncertainty.draws import fly_draws
 from strategies.uncertainty.flight import may_be_flown
 
-# Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
-# many as have so many steps together. The others are interpolated.
-_LEAST_PLANNED, _LEAST_OF_OTHERS, _MOST_PLANNED, _STEPS = 4, 2, 10, 6000
-_AS_STEPS = 10  # a satellite's part of a round without steps takes about as long to plan as so many
+# Rounds of a mission that are planned have about so many steps together, of cases in the headline and of others, and
+# are at least so many. The others are interpolated. All 20 of `paper` have 91,000.
+_STEPS, _STEPS_OF_OTHERS = 100_000, 16_000
+_LEAST_PLANNED, _LEAST_OF_OTHERS = 6, 3
+_AS_STEPS = 25  # a satellite's part of a round without steps takes about as long to plan as so many
 _FEW_STARTS = 4
 _START_S = 4.0  # about what it takes until a further process can plan: it has SciPy and astropy to load
 _SIZES = ("down_bytes", "up_bytes", "isl_bytes")
@@ -257,12 +258,10 @@ def _outcome(world: World, job: _AnyJob) -> Any:
     """The figures of a round or of a mission, None where it does not end inside the contact plan; or a break-even."""
     if isinstance(job, _BreakEvenJob):
         knob, known = knobs_of(world)[job.knob], dict(job.lengths_s)
-        return break_even_of(
-            world, knob, above=job.above, start_s=job.start_s, most_planned=most_planned, known=known
-        )
+        return break_even_of(world, knob, above=job.above, start_s=job.start_s, known=known)
     case = world.cases[job.case]
     if isinstance(job, _Job) and job.mission:
-        totals = mission_or_none(world, case, job.start_s, most_planned)
+        totals = mission_or_none(world, case, job.start_s, most_planned(case))
         return None if totals is None else totals.to_json()
     if isinstance(job, _DrawJob):
         assert world.outages is not None
@@ -292,8 +291,9 @@ def most_planned(case: Case) -> int:
         steps = work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
     else:
         steps = _AS_STEPS * len(work.samples)
-    least = _LEAST_PLANNED if case.name in ANSWERS else _LEAST_OF_OTHERS
-    return min(max(least, _STEPS // steps), _MOST_PLANNED)
+    if case.name in ANSWERS:
+        return max(_LEAST_PLANNED, _STEPS // steps)
+    return max(_LEAST_OF_OTHERS, _STEPS_OF_OTHERS // steps)
 
 
 def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:

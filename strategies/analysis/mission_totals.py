@@ -76,7 +76,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What all cases are planned with: plain data, so that another process can have it."""
+    """Everything that all cases are planned with: plain data, so that another process can have it."""
 
     contact_plan: ContactPlan
     cases: tuple[Case, ...]
@@ -98,13 +98,13 @@ class World:
 
     @cached_property
     def link_rates(self) -> LinkRates:
-        """Of the contact plan's links."""
+        """Rates of the contact plan's links."""
         return LinkRates(self.contact_plan)
 
 
 @dataclass(frozen=True)
 class MissionTotals:
-    """What a mission takes.
+    """Time, bytes and energy of a mission.
 
     Attributes:
         name: Of the case.
@@ -151,7 +151,7 @@ class MissionTotals:
 
 @dataclass(frozen=True)
 class PlanFigures:
-    """What a plan adds up to: bytes by link, computing, and how long the busiest unit of each kind is at work."""
+    """Sums over a plan: bytes by link, computing, and how long the busiest unit of each kind is at work."""
 
     length_s: float
     down_bytes: float
@@ -203,7 +203,8 @@ def plan_mission(
     With ``most_planned`` no more than about so many rounds are planned: of every kind of round the first, and others
     spread over the mission. The rounds between two planned ones of a kind are interpolated over the bytes that cross,
     where these are the same over what is computed, and where that is, too, over the number of the round; see
-    docs/conformance.md.
+    docs/conformance.md. Before a round that follows others which are passed over, a short one is planned, so that
+    antennas and lasers point as the round before would leave them; it counts as no round.
 
     Raises:
         strategies.problem.network.PlanningError: A round does not end within the contact plan.
@@ -231,10 +232,12 @@ def plan_mission(
     for number, following in itertools.zip_longest(chosen, chosen[1:], fillvalue=None):
         assert number is not None
         known[number] = figures_of(case.workloads[number])
-        # Rounds that are passed over are taken for as long as this one until the next is known.
-        now_s += known[number].length_s * ((following or number + 1) - number)
+        now_s += known[number].length_s
         if following is not None and following > number + 1:
-            state = RoundState(pointed=state.pointed)
+            # Rounds that are passed over are taken for as long as this one, but the last of them for a short one.
+            now_s += known[number].length_s * (following - number - 2)
+            state = RoundState()  # those who were pointed at a while ago have left
+            now_s += figures_of(_shortened(case.workloads[following - 1])).length_s
     figures = [_of_round(number, case.workloads, known) for number in range(case.rounds)]
     lengths_s = np.array([round_figures.length_s for round_figures in [*before, *figures]])
     ends_s = start_s + np.cumsum(lengths_s)
@@ -389,11 +392,19 @@ def rounds_to_plan(workloads: Sequence[Workload], most: int | None) -> list[int]
             continue  # where nothing crosses, one is like the other
         room = most - len(kinds) + 1
         if room > 1:
-            places = np.unique(np.round(np.geomspace(1, len(of_kind), room)).astype(int)) - 1
+            # The first has antennas to set up that later ones find pointed.
+            last_place = len(of_kind) - 1
+            places = np.round(np.linspace(min(1, last_place), last_place, max(room - 1, 2))).astype(int)
             chosen |= {of_kind[place] for place in places.tolist()}
         elif first != last:
             chosen.add(of_kind[-1])
     return sorted(chosen)
+
+
+def _shortened(workload: Workload) -> Workload:
+    """The round with one step of each satellite at most."""
+    samples = tuple(min(count, workload.micro_batch) for count in workload.samples)
+    return dataclasses.replace(workload, samples=samples)
 
 
 def _kind(workload: Workload) -> tuple[bool, float, float]:

@@ -123,7 +123,7 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def time_facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where the time of a satellite goes, mean over all: its parts in words, and how long they are."""
+    """Return the parts of a satellite's time, mean over all, in words, and how long they are."""
     return [
         (f"{_PARTS[column]}, mean of a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS
     ]

@@ -26,9 +26,10 @@ _STEP = 4.0  # a number is first tried this many times as large and as small, th
 _STEPS = 2
 _WITHIN = 0.08  # where the break-even lies between, relative: its middle is at most 4 % off
 _ASIDE = 0.03  # how far beside the place where a break-even is expected it is tried, relative
+_FEW_PLANNED = 4  # rounds of a mission, where these show that it is not among the first
+_NEAR = 1.5  # missions up to so many times as long as the shortest have all their rounds planned
 _TERA, _MEGA, _KILO = 1e12, 1e6, 1e3
 
-MostPlanned = Callable[[Case], int | None]  # as of `plan_mission`, by case
 Lengths = Mapping[str, float]  # of the mission of each headline case, seconds; infinite where it does not end
 
 
@@ -58,7 +59,7 @@ class Knob:
     is_size: bool = False
 
     def time_at(self, value: float) -> float:
-        """What the time that it sets is proportional to; its own inverse."""
+        """Return a number that is proportional to the time that a value sets; its own inverse."""
         return value if self.is_size else 1.0 / value
 
 
@@ -140,41 +141,48 @@ def _counting_knobs(world: World) -> list[Knob]:
 def lengths_of(
     world: World,
     start_s: float,
-    most_planned: MostPlanned,
     *,
     known: Lengths | None = None,
     touched: Callable[[Case], bool] = lambda case: True,
 ) -> dict[str, float]:
     """Return how long the mission of each headline case takes.
 
+    A few rounds of each are planned and the others interpolated; where several missions are then about as short, these
+    are planned with all their rounds.
+
     Args:
         world: What is planned.
         start_s: Mission time at which all start.
-        most_planned: As of :func:`strategies.analysis.mission_totals.plan_mission`.
         known: Lengths of the cases that are not ``touched``.
         touched: Whether a case has to be planned.
     """
-    lengths: dict[str, float] = {}
     headline = headline_of(world.cases)
-    for case in world.cases:
-        if case.name not in headline:
-            continue
-        if known is not None and not touched(case):
-            lengths[case.name] = known[case.name]
-            continue
-        totals = mission_or_none(world, case, start_s, most_planned)
-        lengths[case.name] = math.inf if totals is None else totals.length_s
+    cases = {case.name: case for case in world.cases if case.name in headline}
+    to_plan = {name for name, case in cases.items() if known is None or touched(case)}
+    missions = {
+        name: mission_or_none(world, cases[name], start_s, _FEW_PLANNED) for name in cases if name in to_plan
+    }
+    lengths = {name: _length_s(missions[name]) if name in to_plan else known[name] for name in cases}
+    near = [name for name, length_s in lengths.items() if length_s <= _NEAR * min(lengths.values())]
+    for name in near if len(near) > 1 else ():
+        mission = missions.get(name)
+        if mission is not None and mission.planned < mission.rounds:
+            lengths[name] = _length_s(mission_or_none(world, cases[name], start_s, None))
     return lengths
 
 
 def mission_or_none(
-    world: World, case: Case, start_s: float, most_planned: MostPlanned
+    world: World, case: Case, start_s: float, most_planned: int | None
 ) -> MissionTotals | None:
     """The totals of a case's mission; ``None`` where it does not end inside the contact plan."""
     try:
-        return plan_mission(world, case, start_s, most_planned=most_planned(case))
+        return plan_mission(world, case, start_s, most_planned=most_planned)
     except NoRouteError:
         return None
+
+
+def _length_s(mission: MissionTotals | None) -> float:
+    return math.inf if mission is None else mission.length_s
 
 
 def winner_of(lengths: Lengths) -> str | None:
@@ -185,7 +193,7 @@ def winner_of(lengths: Lengths) -> str | None:
 
 
 def break_even_of(
-    world: World, knob: Knob, *, above: bool, start_s: float, most_planned: MostPlanned, known: Lengths
+    world: World, knob: Knob, *, above: bool, start_s: float, known: Lengths
 ) -> BreakEven | None:
     """Return where the answer first turns as one number grows (``above``) or shrinks.
 
@@ -199,7 +207,6 @@ def break_even_of(
         knob: What changes.
         above: Whether it grows.
         start_s: Mission time at which all missions start.
-        most_planned: As of :func:`strategies.analysis.mission_totals.plan_mission`.
         known: The lengths of the missions as it is.
 
     Returns:
@@ -209,7 +216,7 @@ def break_even_of(
 
     def lengths(value: float) -> Lengths:
         return lengths_of(
-            knob.change(world, value), start_s, most_planned, known=known,
+            knob.change(world, value), start_s, known=known,
             touched=lambda case: case.one_round.mode not in knob.untouched,
         )  # fmt: skip
 

@@ -30,7 +30,7 @@ class Piece:
 
 
 class OpenSessions:
-    """Who holds which antenna and beam, booked one piece after another."""
+    """The antennas and beams that are held, booked one piece after another."""
 
     def __init__(self, contact_plan: ContactPlan, resources: Resources, *, start_s: float) -> None:
         self._passes = passes_of(contact_plan, start_s, contact_plan.horizon_s)

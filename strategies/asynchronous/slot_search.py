@@ -19,7 +19,7 @@ from strategies.problem.planning_problem import PlanningProblem
 
 @dataclass(frozen=True, eq=False)
 class SlotStates:
-    """Where the predictions of several schedules stand.
+    """The states of several schedules' predictions.
 
     Attributes:
         version: The newest average of each, shape (schedules,).

@@ -23,7 +23,8 @@ _ENOUGH = 1.0 - 1e-6
 
 @dataclass(frozen=True, eq=False)
 class AverageBound:
-    """How the weights of a round can meet over the links of ``network``, and their average come back."""
+    """Bounds of the average: the weights of a round meet over the links of ``network``, and their average comes
+    back."""
 
     problem: PlanningProblem
     network: LinkNetwork

@@ -41,7 +41,7 @@ class RoundBounds:
     _lower_bounds_s: dict[bytes, float] = field(default_factory=dict, init=False)
 
     def group_of(self, strategy_config: StrategyConfig) -> np.ndarray:
-        """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""
+        """Return a label for each satellite, shape ``(N,)``: equal for those that the allowed links ever join."""
         kinds: tuple[LinkKind, ...]
         kinds = () if strategy_config.intra_orbit is IntraOrbit.NONE else (LinkKind.INTRA_ISL,)
         kinds += () if strategy_config.inter_orbit is InterOrbit.NONE else (LinkKind.INTER_ISL,)
@@ -137,7 +137,8 @@ def _links(problem: PlanningProblem) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class TrainingBound:
-    """When the ground can have heard all of a round: samples, answers, and the weights that are averaged."""
+    """Bound the time at which the ground can have heard all of a round: samples, answers, and the weights that are
+    averaged."""
 
     problem: PlanningProblem
     network: LinkNetwork

@@ -53,7 +53,7 @@ class SerialSteps:
 
     @cached_property
     def exposed_full_trip_s(self) -> np.ndarray:
-        """What the trip of a whole micro-batch adds to the ground's passes over it."""
+        """Return the time that the trip of a whole micro-batch adds to the ground's passes over it."""
         return self._exposed_s(self.full_trip_s, self.workload.micro_batch)
 
     @cached_property

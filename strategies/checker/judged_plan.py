@@ -138,7 +138,7 @@ class JudgedPlan:
 
     @cached_property
     def rate_bps(self) -> np.ndarray:
-        """Of each row's link; infinite where it has none, so that one fault is named once."""
+        """Rate of each row's link; infinite where it has none, so that one fault is named once."""
         rate_bps = self.contact_plan.contacts["rate_bps"]
         return np.where(self.contact >= 0, rate_bps[np.maximum(self.contact, 0)], np.inf)
 

@@ -263,7 +263,7 @@ class StepRules:
 
     @cached_property
     def timing(self) -> _Timing:
-        """Of every step when its crossings can be where at the earliest."""
+        """The earliest times of the crossings of every step."""
         return _Timing(self)
 
     def _sessions(self) -> Iterator[Violation]:
@@ -506,7 +506,7 @@ class _Trips:
     ) -> tuple[
         np.ndarray, np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
     ]:
-        """When first and last part of each step are at the end of its leg, by when they are at the beginning.
+        """Return when first and last part of each step are at the end of its leg, by when they are at the beginning.
 
         Also when the last hop is over (``down_s`` for steps without a leg), and of each hop (row, from when on it may
         begin, when it is over at the earliest, for how long it is served).
@@ -527,7 +527,8 @@ class _Trips:
         return first_s, last_s, down_s, served
 
     def due(self, due_s: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        """When the last part must be at the beginning of its leg, by when at the end; and until when each hop may last.
+        """Return when the last part must be at the beginning of its leg, by when at the end; and until when each hop
+        may last.
 
         Hops come in the order of :meth:`travel`.
         """

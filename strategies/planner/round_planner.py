@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
 from orbit.contact_plan import LinkKind
@@ -100,10 +100,13 @@ def _window_s(bound_s: float) -> float:
 @dataclass(frozen=True, eq=False)
 class _Attempts:
     problem: PlanningProblem
+    _: KW_ONLY
+    # By switches and end: rounds whose sessions were looked at, and that may still be planned.
+    looked_at: dict[tuple[StrategyConfig, float], SplitRound] = field(default_factory=dict)
 
     @cached_property
     def bounds(self) -> RoundBounds:
-        """Of the problem, by the groups that links join."""
+        """Bounds of the problem, by the groups that links join."""
         return RoundBounds(self.problem)
 
     @cached_property
@@ -142,11 +145,14 @@ class _Attempts:
 
     def _promises(self, strategy_config: StrategyConfig, near_s: float) -> bool:
         """Whether the fluid model with these switches predicts a round close to ``near_s``."""
-        end_s = min(self.problem.start_s + _window_s(near_s), self.problem.contact_plan.horizon_s)
+        bound_s = self.bound_s(strategy_config)
+        end_s = min(self.problem.start_s + _window_s(bound_s), self.problem.contact_plan.horizon_s)
         try:
-            promised_s = SplitRound(self.powered, strategy_config, end_s=end_s).promised_s()
+            split_round = SplitRound(self.powered, strategy_config, end_s=end_s, bound_s=bound_s)
+            promised_s = split_round.promised_s()
         except NoRouteError:
             return False
+        self.looked_at[strategy_config, end_s] = split_round
         return promised_s <= self.problem.start_s + _FAR * near_s
 
     def may_end_by(self, strategy_config: StrategyConfig, end_s: float) -> bool:
@@ -218,7 +224,10 @@ class _Attempts:
         failures: list[NoRouteError] = []
         variants = (False,) if self.powered.resources.sunlight is None else (False, True)
         for embedded_first in variants:
-            split_round = SplitRound(
+            split_round = None
+            if not aboard and not embedded_first:
+                split_round = self.looked_at.pop((strategy_config, end_s), None)
+            split_round = split_round or SplitRound(
                 self.powered,
                 strategy_config,
                 end_s=end_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -150,11 +151,13 @@ class SplitRound:
         margin, drain_factor = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
         stopgap: Plan | None = None  # the soonest of those that mend what is short, and end late
-        for growth in _GROWTHS:
+        for attempt, growth in enumerate(_GROWTHS):
             best: Plan | None = None
             late = False
             short: _Short | None = None  # what sessions were too short for
-            for sessions, fluid_s in self._session_plans(margin, drain_factor, below_s):
+            unlimited = attempt == 0 and math.isinf(below_s)
+            tries = self._first_sessions if unlimited else self._session_plans(margin, drain_factor, below_s)
+            for sessions, fluid_s in tries:
                 if best is not None and (
                     best.end_s <= self.near_s or fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s
                 ):
@@ -188,12 +191,17 @@ class SplitRound:
         )
 
     def promised_s(self) -> float:
-        """When the fluid of the first sessions ends; inf where these do not suffice.
+        """The end of the fluid of the first sessions; inf where these do not suffice.
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not.
         """
+        return min(fluid_s for _, fluid_s in self._first_sessions)
+
+    @cached_property
+    def _first_sessions(self) -> list[tuple[np.ndarray, float]]:
+        """Sessions as they would be without margins, and with all the time there is."""
         margin, drain_factor = np.ones((2, self.links.groups))
-        return min(fluid_s for _, fluid_s in self._session_plans(margin, drain_factor, math.inf))
+        return self._session_plans(margin, drain_factor, math.inf)
 
     def _session_plans(
         self, margin: np.ndarray, drain_factor: np.ndarray, below_s: float

@@ -49,7 +49,8 @@ class CrossingBits:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSchedule:
-    """How a round trains; of what :class:`strategies.problem.workload.Workload` has, too, the meaning is there.
+    """The training of a round in numbers; those that :class:`strategies.problem.workload.Workload` has, too, are
+    explained there.
 
     Attributes:
         shared_head: In mode ``lora``, whether the ground keeps one head for all, which crosses in every step.

@@ -15,7 +15,7 @@ from strategies.problem.workload import StrategyConfig
 
 
 class Kind(enum.IntEnum):
-    """What an activity is."""
+    """The kind of an activity."""
 
     SESSION = 0  # antenna and beam held by satellite (node) and station (peer), set-up first
     ISL_POINTING = 1  # ISL terminals of node and peer held, acquisition first

@@ -28,7 +28,7 @@ _SAME_J = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class PowerWindows:
-    """What the power of all satellites allows.
+    """The times in which the power of all satellites lets them work.
 
     Attributes:
         computing: When each may compute.

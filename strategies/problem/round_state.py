@@ -16,7 +16,7 @@ from strategies.problem.workload import Workload
 
 @dataclass(frozen=True)
 class AverageState:
-    """Where the weights of a round are on their way to the average, and who has it back.
+    """The state of a round's average: where its weights are on their way, and which satellites have it back.
 
     ``holders[k]`` is the satellite whose sum has the weights of satellite ``k`` in it, ``k`` itself until it has sent
     them (empty: no one has).  The ground has those of ``delivered``; satellites in ``received`` have the average.
@@ -43,7 +43,7 @@ class AverageState:
 
 @dataclass(frozen=True)
 class RoundState:
-    """What need not be planned again.
+    """The part of a round that need not be planned again.
 
     ``done[k]`` passes over samples of satellite ``k`` are finished (in the order of passes, then samples), the features
     of its first ``on_ground[k]`` samples are on the ground, and ``average`` is how far the weights are; nodes in

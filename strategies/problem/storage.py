@@ -21,7 +21,7 @@ _SAME = 1e-9  # of an image: what rounding leaves of a whole one
 
 
 class Drop(enum.StrEnum):
-    """Which image gives way where storage is full; one that a round trains on never does."""
+    """The image that gives way where storage is full; one that a round trains on never does."""
 
     OLDEST = "oldest"
     NEWEST = "newest"

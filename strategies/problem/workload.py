@@ -22,7 +22,7 @@ from strategies.problem.sunlight import Sunlight
 
 
 class Mode(enum.StrEnum):
-    """Who computes what; see the table of training modes in docs/architecture.md."""
+    """The training mode; see the table of training modes in docs/architecture.md."""
 
     HEAD = "head"
     LORA = "lora"
@@ -34,7 +34,7 @@ class Mode(enum.StrEnum):
 
 
 class IntraOrbit(enum.StrEnum):
-    """How the satellites of one plane bring their data together (S1)."""
+    """Ways to bring the data of one plane's satellites together (S1)."""
 
     NONE = "none"
     SEQUENTIAL = "sequential"
@@ -43,7 +43,7 @@ class IntraOrbit(enum.StrEnum):
 
 
 class SpaceGround(enum.StrEnum):
-    """Which satellite talks to which station, and when (S2)."""
+    """Ways to choose which satellite talks to which station, and when (S2)."""
 
     OWN_WINDOW = "own-window"
     FIRST_CONTACT = "first-contact"
@@ -53,7 +53,7 @@ class SpaceGround(enum.StrEnum):
 
 
 class InterOrbit(enum.StrEnum):
-    """How planes reach each other (S3); ``NONE`` is through the ground."""
+    """Ways in which planes reach each other (S3); ``NONE`` is through the ground."""
 
     NONE = "none"
     NEAREST = "nearest"
@@ -147,7 +147,7 @@ class ComputeRates:
 
 @dataclass(frozen=True)
 class PowerDrawn:
-    """What a satellite draws, in W, while it computes, sends to a station, sends to a satellite; 0 where unknown."""
+    """Power of a satellite, in W, while it computes, sends to a station, sends to a satellite; 0 where unknown."""
 
     compute_w: float = 0.0
     radio_w: float = 0.0
@@ -165,7 +165,7 @@ class PowerDrawn:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the geometry does not say: antennas, terminals, the time that they lose, memory.
+    """Limits beyond the geometry: antennas, terminals, the time that they lose, memory.
 
     ``beams`` satellites are served by one station at a time, or as many as ``own_beams``, pairs of (station's node,
     satellites), has for it, after ``setup_s`` of antenna set-up; a laser link

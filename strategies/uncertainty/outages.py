@@ -164,7 +164,7 @@ class Outages:
 
 @dataclass(frozen=True)
 class OutageModel:
-    """What is known of outages before they happen.
+    """Facts about outages that are known before they happen.
 
     Attributes:
         seed: Of all draws.

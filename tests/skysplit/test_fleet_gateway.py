@@ -16,7 +16,7 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from skysplit.deployment.certs import write_credentials
 from skysplit.deployment.fleet_gateway import BODY_BYTES, FleetGateway
 from skysplit.deployment.node_folders import superlink_options
-from skysplit.launch.flower_run import superlink
+from skysplit.launch.flower_run import start_superlink
 from skysplit.launch.processes import Processes, free_ports
 
 PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
@@ -29,22 +29,22 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     write_credentials(folder, ["sat-0"], "ground", ["localhost", "127.0.0.1", "::1"])
     with Processes(folder / "logs") as processes:
         options = superlink_options(str(folder / "superlink"))
-        with superlink(processes, "--isolation", "process", *options, authority=folder / "ca.crt") as link:
-            [port] = free_ports(1)
-            command = [
-                *(
-                    sys.executable,
-                    "-m",
-                    "skysplit.deployment.fleet_gateway",
-                    "--folder",
-                    str(folder / "gateway"),
-                ),
-                *("--superlink", link.address, "--port", str(port)),
-            ]
-            processes.start("gateway", command, os.environ)
-            processes.wait_until_listening("gateway", port)
-            context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-            yield f"https://127.0.0.1:{port}", f"https://{link.address}", context
+        link = start_superlink(processes, "--isolation", "process", *options, authority=folder / "ca.crt")
+        [port] = free_ports(1)
+        command = [
+            *(
+                sys.executable,
+                "-m",
+                "skysplit.deployment.fleet_gateway",
+                "--folder",
+                str(folder / "gateway"),
+            ),
+            *("--superlink", link.address, "--port", str(port)),
+        ]
+        processes.start("gateway", command, os.environ)
+        processes.wait_until_listening("gateway", port)
+        context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        yield f"https://127.0.0.1:{port}", f"https://{link.address}", context
 
 
 async def raw_status(address: str, context: ssl.SSLContext, head: bytes) -> int:

@@ -49,21 +49,31 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """model_type → directory with config.json and model.safetensors."""
-    from transformers import CONFIG_MAPPING, AutoModel
+class TinyModels(dict[str, Path]):
+    """model_type → directory with config.json and model.safetensors, made when it is first asked for."""
 
-    directories = {}
-    torch.manual_seed(1)
-    for model_type, extra in CONFIGS.items():
-        settings = {**TINY, **SMALL_IMAGE, **extra}
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self._factory = factory
+
+    def __missing__(self, model_type: str) -> Path:
+        from transformers import CONFIG_MAPPING, AutoModel
+
+        settings = {**TINY, **SMALL_IMAGE, **CONFIGS[model_type]}
         config = CONFIG_MAPPING[model_type](
             **{key: value for key, value in settings.items() if value is not None}
         )
-        directories[model_type] = tmp_path_factory.mktemp(model_type)
-        save_tiny(directories[model_type], AutoModel.from_config(config))
-    return directories
+        directory = self._factory.mktemp(model_type)
+        torch.manual_seed(1)
+        save_tiny(directory, AutoModel.from_config(config))
+        self[model_type] = directory
+        return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """model_type → directory with config.json and model.safetensors."""
+    return TinyModels(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ from splitmodel.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class TransformersFamily(Family):
-    """Where the parts of one `model_type` of `transformers` are.
+    """A family whose models `transformers` has, described by the places of their parts.
 
     Attributes:
         name: The `model_type`.

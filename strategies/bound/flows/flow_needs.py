@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class FlowNeeds:
-    """What each group needs; arrays of shape ``(groups,)`` where nothing else is said.
+    """The needs of each group; arrays of shape ``(groups,)`` where nothing else is said.
 
     ``features`` samples of ``feature_bits`` come down, through any session, by ``features_until_s``;
     ``embedded(time_s)`` of them can have been computed on board by each of some times, shape ``(groups,

@@ -55,6 +55,11 @@ class Path:
     up: tuple[AnswerHop, ...]  # gateway … satellite
     ground_owlt_s: float
 
+    @cached_property
+    def light_s(self) -> float:
+        """The light time of the way up."""
+        return self.ground_owlt_s + sum(hop.owlt_s for hop in self.up)
+
 
 class Answer(NamedTuple):
     """One satellite's samples of a step: hidden states up the uplink, on board, their gradient down, on the ground.

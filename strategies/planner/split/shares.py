@@ -15,7 +15,7 @@ BURST_S = 1.0  # so far the small crossings may run ahead of their share of a li
 
 @dataclass(frozen=True)
 class LinkShares:
-    """What features get of a downlink, and of an inter-satellite link; the small crossings get the rest."""
+    """The share of features in a downlink and in an inter-satellite link; the small crossings get the rest."""
 
     downlink: float
     isl: float
@@ -49,7 +49,7 @@ class LinkShares:
 
 
 class BusyTimes:
-    """When features are on each link."""
+    """The times in which features are on each link."""
 
     def __init__(self) -> None:
         self._spans: dict[Hashable, list[tuple[float, float]]] = {}

@@ -27,7 +27,6 @@ from strategies.planner.split.transport import FeatureChunk
 from strategies.problem.plan import STEP, Kind, activities
 from strategies.problem.planning_problem import PlanningProblem
 
-_QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
 _NEVER: LinkState = (-math.inf, -math.inf, -math.inf, -math.inf)
 _SPARE_S = (
     0.2  # an answer is over so long before its session must end: a little later than planned is no loss
@@ -38,7 +37,8 @@ _TOGETHER = 32  # satellites whose chains of steps fill each other's waiting tim
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """When each satellite's last step is over (``finish_s``, shape ``(N,)``), what was done, what could not be.
+    """The end of each satellite's last step (``finish_s``, shape ``(N,)``), the steps done, and those that could not
+    be.
 
     ``held_until_s[i]`` is when session ``i`` of ``sessions`` carries its last byte: those that were given, and after
     them the further ones that answers took.  ``beyond`` are the samples, shape ``(N,)``, for which those that were
@@ -191,7 +191,9 @@ class _Batch:
     _: KW_ONLY
     updates: int  # of a shared adapter, before its forward pass
     start_s: float
+    computed_s: float  # its forward pass is over
     backward_s: float  # its backward pass may begin
+    length_s: float  # of its backward pass
 
 
 class GroundSteps:
@@ -225,6 +227,9 @@ class GroundSteps:
         # Of a session and satellite, the path that was asked for last: from when on it holds, and until when.
         self.last_path: dict[tuple[int, int], tuple[float, float, Path | None]] = {}
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
+        self.distance_s: dict[
+            int, float
+        ] = {}  # light time from the ground to a satellite, as it was last answered
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
         self.group = network.links.group.tolist()
         self.network = network
@@ -330,10 +335,13 @@ class GroundSteps:
         return self._worth_waiting_s()
 
     def _precedence(self, satellite: int) -> tuple[float, ...]:
-        """Who goes first: the most urgent, or those with most left, which end last (of a shared adapter all alike)."""
+        """Who goes first: the most urgent, or those with most left, which end last.
+
+        Of a shared adapter's satellites with as much left, the farthest: those that are alike far share a step then.
+        """
         left = self.chains[satellite].left()
         if self.ordered:
-            return (-left,)
+            return -left, -self.distance_s.get(satellite, 0.0)
         if not self.urgent_first:
             return self.rank[satellite], -left
         return self.rank[satellite], self._over_s(satellite) - left * (self.forward_s + self.backward_s)
@@ -408,7 +416,9 @@ class GroundSteps:
             members,
             updates=self.batches - len(self.flight),
             start_s=start_s,
+            computed_s=computed_s,
             backward_s=backward_s,
+            length_s=length_s,
         )
         self.batches += 1
         self.free_s = computed_s
@@ -420,9 +430,9 @@ class GroundSteps:
 
     def _backward(self, start_s: float) -> None:
         batch = heapq.heappop(self.flight)[2]
-        end_s = start_s + self._length_s(batch.members, self.backward_s)
+        end_s = start_s + batch.length_s
         self.free_s = end_s
-        self.round_trip_s = start_s - batch.start_s - self._length_s(batch.members, self.forward_s)
+        self.round_trip_s = start_s - batch.computed_s
         self._end(batch, end_s, end_s)
 
     def _end(self, batch: _Batch, end_s: float, next_s: float) -> None:
@@ -470,7 +480,9 @@ class GroundSteps:
 
     def _length_s(self, members: Sequence[_Member], sample_s: float) -> float:
         """How long a forward or backward pass takes the ground, messages included."""
-        count = sum(member.end - member.first for member in members)
+        count = 0
+        for member in members:
+            count += member.end - member.first
         return count * sample_s + self.message_s * len(members) * self.micro_batches
 
     def _answered(self, members: list[_Member], start_s: float) -> list[_Member]:
@@ -539,30 +551,39 @@ class GroundSteps:
     def _answer(self, member: _Member, start_s: float, length_s: float) -> float | None:
         """Find and book a member's answer; None, or when to try again where there is none (infinity: never)."""
         block, satellite = member.block, member.satellite
-        label = self.group[satellite]
+        ready_s = start_s + length_s
         tried = set()
         best: Answer | None = None
         if block.session >= 0 or satellite in self.latest:
             for session in dict.fromkeys((block.session, self.latest.get(satellite, block.session))):
                 tried.add(session)
                 answer = self._within(session, member, start_s, length_s)
-                if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
+                if answer is not None and answer.uplink[0] <= ready_s:
                     self._book(member, answer)
                     return None
                 best = _sooner(best, answer)
-        live, retry_s = self._live(label, start_s)
-        flight_s = [self.routes.tree(self.gateway[s], start_s).flight_s[satellite] for s in live]
-        for position in np.argsort(flight_s, kind="stable").tolist():
+        live, retry_s = self._live(self.group[satellite], start_s)
+        there_s = [
+            max(ready_s, self._uplink_free_s(session))
+            + self.routes.tree(self.gateway[session], start_s).flight_s[satellite]
+            for session in live
+        ]
+        for position in np.argsort(there_s, kind="stable").tolist():
             if live[position] in tried:
                 continue
             answer = self._within(live[position], member, start_s, length_s)
             best = _sooner(best, answer)
-            if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
+            if answer is not None:
                 break
         if best is None:
             return retry_s
         self._book(member, best)
         return None
+
+    def _uplink_free_s(self, session: int) -> float:
+        """From when on an uplink takes another message, as far as it is booked."""
+        free_s, virtual_s, _, _ = self.booked.get((session, "up"), _NEVER)
+        return max(free_s, virtual_s - BURST_S)
 
     def _book(self, member: _Member, answer: Answer) -> None:
         member.answer = answer
@@ -575,6 +596,7 @@ class GroundSteps:
         answer = member.answer
         assert answer is not None
         session = answer.path.session
+        self.distance_s[member.satellite] = answer.path.light_s
         if session != member.block.session:
             self.latest[member.satellite] = session
         self.held_until_s[session] = max(self.held_until_s[session], answer.downlink[1], answer.uplink[1])

@@ -79,7 +79,8 @@ class _Coming(NamedTuple):
     relayed: bool  # over another link
 
     def served(self, begin_s: float, rate_bps: float) -> tuple[float, float]:
-        """When a link takes the block, from ``begin_s`` on; if it comes over another one, without a pause."""
+        """Return the time in which a link takes the block, from ``begin_s`` on; if it comes over another one, without
+        a pause."""
         if not self.relayed:
             return begin_s, max(begin_s + self.bits / rate_bps, self.last_s)
         begin_s = max(begin_s, self.last_s + (self.lead_bits - self.bits) / rate_bps)

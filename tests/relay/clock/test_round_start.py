@@ -67,7 +67,7 @@ def waiting(link):
 
 def fly(relays, fleet, link, name, step):
     link.send(*fleet.tensor([1.0], name, "ground", step=step))
-    link.receive(15)
+    link.receive(60)
     return link.mission_time_s()
 
 
@@ -85,16 +85,16 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
             assert first.mission_time_s() == 100.0  # sat-1 has not come
             with relays.link("sat-1") as second, ThreadPoolExecutor() as beside:
                 later = beside.submit(fly, relays, fleet, second, "sat-1", 1)
-                first.receive(15)
-                assert 500.0 <= first.mission_time_s() < 505.0
+                first.receive(60)
+                assert 500.0 <= first.mission_time_s() < 560.0
                 first.close()
-                assert 2500.0 <= later.result(15) < 2505.0
+                assert 2500.0 <= later.result(60) < 2560.0
         relays.until("ground", lambda _: relays.clocks["ground"].standing)
         stood_s = relays.status("ground").mission_s
         relays.probes(3)
         for name in NODES:
             relays.until(name, lambda now: now.mission_s == stood_s)
-        assert 2500.0 <= stood_s < 2510.0
+        assert 2500.0 <= stood_s < 2560.0
 
 
 def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
@@ -125,14 +125,14 @@ def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_th
     with RelayEndpoint(acknowledging, NODES[1:], address=relays.addresses["ground"], node="ground"):
         enrol(*authority)
         with relays.link("sat-0") as first:
-            assert 500.0 <= fly(relays, fleet, first, "sat-0", 0) < 520.0
+            assert 500.0 <= fly(relays, fleet, first, "sat-0", 0) < 560.0
         start_round(*authority, ROUND, start_s=700.0)
         with relays.link("sat-0") as first:
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
             relays.probes(5)
             assert first.mission_time_s() == 700.0  # sat-1 has not come
             with waiting(relays.link("sat-1")):
-                first.receive(15)
+                first.receive(60)
 
 
 def test_only_the_ground_s_own_application_begins_a_round(fleet, relays):
@@ -239,5 +239,5 @@ def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet, m
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
         relays.until("sat-0", lambda _: len(looks) >= 4)
         relays.run(go())
-        assert np.array_equal(np.frombuffer(ground.receive(10).payload, "<f4"), data)
+        assert np.array_equal(np.frombuffer(ground.receive(60).payload, "<f4"), data)
     assert relays.status("sat-0").links[0].resent_bytes == 0

@@ -48,7 +48,7 @@ def main(address, folder, victim, name):
             manifest = manifest_of(name, victim, step)
             step += 1
             frames = [
-                encode_transfer_header(identity.seal(manifest)),
+                encode_transfer_header(identity.sign(manifest)),
                 *chunks(manifest.transfer_id, VALUES, 256 << 10),
             ]
             signed.append((manifest, frames))

@@ -108,7 +108,7 @@ def test_a_full_spool_holds_the_sender_back_and_loses_nothing(fleet):
             seen.append(values(ground.receive(60))[0])
             ground.acknowledge()
     assert sorted(seen) == [0.0, 1.0, 2.0, 3.0]
-    with relays.link("sat-0", send_timeout_s=1) as satellite, pytest.raises(LinkRefused, match="never hold"):
+    with relays.link("sat-0", send_timeout_s=60) as satellite, pytest.raises(LinkRefused, match="never hold"):
         satellite.send(*fleet.tensor(np.zeros(200_000), "sat-0", "ground"))
 
 

@@ -48,7 +48,7 @@ def put(relays, frames, *, as_node, identity, to="ground"):
 
 def bundle(fleet_tensor, identity, *, source="sat-0", values=(1.0, 2.0), **changes):
     manifest, payload = fleet_tensor(values, source, "ground", **changes)
-    return identity.seal(manifest), manifest, payload
+    return identity.sign(manifest), manifest, payload
 
 
 def frames_of(signed, manifest, payload):

@@ -81,7 +81,7 @@ def test_while_an_authority_is_renewed_every_node_trusts_every_other(tmp_path):
         for group in groups:
             for other in groups:
                 for name in NODES:
-                    group["ground"].verify(other[name].seal(some_manifest(name)), name)
+                    group["ground"].verify(other[name].sign(some_manifest(name)), name)
 
     renew_authority(tmp_path, folders(tmp_path))
     trusting = identities(tmp_path)  # the new authority beside the old, certificates as they were
@@ -97,11 +97,11 @@ def test_while_an_authority_is_renewed_every_node_trusts_every_other(tmp_path):
 
 
 class _Signed:
-    """A manifest sealed with a certificate that was read before the folder changed."""
+    """A manifest signed with a certificate that was read before the folder changed."""
 
     @staticmethod
     def by(identity):
-        return identity.seal(some_manifest(identity.name))
+        return identity.sign(some_manifest(identity.name))
 
 
 def test_running_relays_follow_a_renewal_of_the_authority_in_two_steps(fleet, tmp_path):
@@ -130,16 +130,16 @@ def test_a_revoked_node_is_shut_out_by_relays_that_run(fleet, tmp_path):
     thief = identities(directory)["sat-0"]
     revoke(directory, ["sat-0"], folders(directory))
     with pytest.raises(IdentityError, match="the certificate of sat-0 is revoked"):
-        identities(directory)["ground"].verify(thief.seal(some_manifest("sat-0")), "sat-0")
+        identities(directory)["ground"].verify(thief.sign(some_manifest("sat-0")), "sat-0")
     with relays.link("sat-0") as satellite, pytest.raises((LinkRefused, LinkError), match="revoked"):
         satellite.send(*fleet.tensor([2.0], "sat-0", "ground", step=1))
     # A new certificate lets the node in again, and the key that was stolen is not the key of it.
     write_certificates(directory, NODES, renew=True)
     renewed = identities(directory)
     assert renewed["sat-0"].key.private_numbers() != thief.key.private_numbers()
-    renewed["ground"].verify(renewed["sat-0"].seal(some_manifest("sat-0")), "sat-0")
+    renewed["ground"].verify(renewed["sat-0"].sign(some_manifest("sat-0")), "sat-0")
     with pytest.raises(IdentityError, match="revoked"):
-        renewed["ground"].verify(thief.seal(some_manifest("sat-0")), "sat-0")
+        renewed["ground"].verify(thief.sign(some_manifest("sat-0")), "sat-0")
 
 
 def test_what_was_revoked_stays_revoked_when_more_are_and_when_the_authority_is_renewed(tmp_path):
@@ -153,7 +153,7 @@ def test_what_was_revoked_stays_revoked_when_more_are_and_when_the_authority_is_
     revoke(tmp_path, ["ground"], folders(tmp_path))
     for revoked, name in ((first, "sat-1"), (second, "sat-0")):
         with pytest.raises(IdentityError, match="is revoked"):
-            identities(tmp_path)["ground"].verify(revoked.seal(some_manifest(name)), name)
+            identities(tmp_path)["ground"].verify(revoked.sign(some_manifest(name)), name)
     with pytest.raises(ValueError, match="renew it first"):
         revoke(tmp_path, ["sat-0"], folders(tmp_path))
 
@@ -164,7 +164,7 @@ def test_a_list_that_somebody_else_signed_changes_nothing(tmp_path, caplog):
     revoke(tmp_path / "theirs", ["sat-0"], [])
     ours = identities(tmp_path / "ours")
     shutil.copy(tmp_path / "theirs" / "revoked.crl", node_folder(tmp_path / "ours", "ground"))
-    ours["ground"].verify(ours["sat-0"].seal(some_manifest("sat-0")), "sat-0")
+    ours["ground"].verify(ours["sat-0"].sign(some_manifest("sat-0")), "sat-0")
     assert "no authority of this mission signed" in caplog.text
     with pytest.raises(IdentityError, match="no authority of this mission signed"):
         NodeIdentity.load(node_folder(tmp_path / "ours", "ground"))

@@ -316,6 +316,6 @@ def test_the_bytes_of_a_seal_are_those_that_it_adds(tmp_path):
     identity = NodeIdentity.load(node_folder(tmp_path, "sat"))
     described = {"run": "run", "source": "sat", "destination": "ground", "dtype": "uint8", "shape": (0,)}
     manifest = Manifest.describe(b"", kind=MessageKind.FEATURES, **described)
-    signed = len(encode_transfer_header(identity.seal(manifest)))
+    signed = len(encode_transfer_header(identity.sign(manifest)))
     counted = bundle_bytes(manifest, 1000, signature_bytes=identity.signature_bytes)
     assert signed <= counted <= signed + 4

@@ -245,7 +245,7 @@ async def test_nobody_is_suspended_where_all_run_at_once() -> None:
 
     async def play(schedule: Schedule) -> None:
         """The last of the plan comes first."""
-        sequence = StepSequence(schedule, shared=True, timeout_s=30.0)
+        sequence = StepSequence(schedule, shared=True, timeout_s=600.0)
         first, second, third, last = (asyncio.Event() for _ in range(4))
         first.set()
         await asyncio.gather(

@@ -184,7 +184,7 @@ class _InOnePlace(nn.Module):
     ("bottleneck", "decoder", "head", "head_blocks"),
     [
         (0, "linear", "per-satellite", 0),
-        (8, "linear", "shared", 0),
+        pytest.param(8, "linear", "shared", 0, marks=pytest.mark.slow),  # the first and the next together
         (12, "convolution", "shared", 0),
         (0, "convolution", "shared", 1),
     ],
@@ -282,7 +282,10 @@ def _start_as_principal_components(model: _InOnePlace, pixels: Tensor) -> None:
     model.narrow.bias.zero_()
 
 
-@pytest.mark.parametrize(("bottleneck", "head_blocks"), [(0, 0), (8, 0), (0, 1)])
+@pytest.mark.parametrize(
+    ("bottleneck", "head_blocks"),
+    [pytest.param(0, 0, marks=pytest.mark.slow), (8, 0), (0, 1)],  # the others send as many states, or fewer
+)
 def test_the_plan_of_masks_counts_the_bytes_that_are_sent(
     fly: Mission, tiles: Path, four_bands: Path, bottleneck: int, head_blocks: int
 ) -> None:
@@ -409,6 +412,7 @@ def test_numbers_are_learned_at_every_pixel_from_the_tiles_to_the_exported_model
     assert explained == pytest.approx(result["test_score"], abs=1e-3)
 
 
+@pytest.mark.slow  # as with classes, in test_fine_tuning.py
 def test_a_mission_of_masks_stops_when_its_score_is_reached(
     fly: Mission, tiles: Path, four_bands: Path
 ) -> None:

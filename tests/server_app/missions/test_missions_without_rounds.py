@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ SLOTS = HEAD | {"strategy.averaging": "slots", "training.rounds": 3}
     ids=["satellites", "planes", "slots", "planes by themselves"],
 )
 def test_a_run_follows_its_mission_whoever_computes_at_once_and_resumes_bit_for_bit(
-    fly: Mission, shared_run: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, keys: dict
+    fly: Mission, heard_run: HeardRun, grid_of: Callable[[int, int], Any], tmp_path: Path, keys: dict
 ) -> None:
-    whole = shared_run(keys)
+    whole = heard_run(keys)[0]
     alone = fly(keys, max_concurrency=1)
     assert same(trained(whole), trained(alone))
     assert rows_as_planned(whole) == rows_as_planned(alone)
@@ -55,7 +56,7 @@ def test_a_run_follows_its_mission_whoever_computes_at_once_and_resumes_bit_for_
     assert same(trained(whole), trained(killed))
     assert rows_as_planned(whole) == rows_as_planned(killed)
     assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()
-    rows = pq.read_table(whole / "rounds.parquet").to_pylist()
+    rows = rows_of(whole)
     assert max(row["round"] for row in rows) == rounds
     for number in range(1, rounds + 1):  # every average is made of something
         alone_yet = keys is OF_PLANES and number % 2 and number < rounds
@@ -91,21 +92,45 @@ def listened_to(grid: Any) -> SentAndAnswered:
     return sent_to, answers
 
 
+HeardRun = Callable[[Mapping[str, Any]], tuple[Path, SentAndAnswered]]
+
+
+@pytest.fixture(scope="module")
 def heard_run(
-    directory: Path, keys: Mapping[str, Any], grid: Any
-) -> tuple[RunRecord, list[dict[str, Any]], SentAndAnswered]:
-    """A run that keeps all checkpoints, its rows by round and satellite, and what its satellites heard and said."""
-    record = RunRecord(directory, load_scenario("walker-12", keys), command="skysplit run walker-12")
-    record.prune_checkpoints = lambda keep: None
-    heard = listened_to(grid)
-    fine_tune(grid, ServerRun(record, "run-1"))
-    return record, pq.read_table(record.directory / "rounds.parquet").to_pylist(), heard
+    tmp_path_factory: pytest.TempPathFactory,
+    bare: Callable[[], AbstractContextManager[None]],
+    grid_of: Callable[[int, int], Any],
+) -> HeardRun:
+    """A run that keeps all checkpoints, once for all tests, and what its satellites heard and said."""
+    heard: dict[str, tuple[Path, SentAndAnswered]] = {}
+
+    def run(keys: Mapping[str, Any]) -> tuple[Path, SentAndAnswered]:
+        scenario = load_scenario("walker-12", SMALL | keys)
+        key = scenario.model_dump_json()
+        if key not in heard:
+            directory = tmp_path_factory.mktemp("heard") / "run"
+            record = RunRecord(directory, scenario, command="skysplit run walker-12")
+            record.prune_checkpoints = lambda keep: None
+            satellites = scenario.constellation.satellites
+            grid = grid_of(satellites, satellites)
+            heard[key] = directory, listened_to(grid)
+            with bare():
+                fine_tune(grid, ServerRun(record, "run-1"))
+        return heard[key]
+
+    return run
+
+
+def rows_of(directory: Path) -> list[dict[str, Any]]:
+    """Rows by round and satellite."""
+    return pq.read_table(directory / "rounds.parquet").to_pylist()
 
 
 def test_planes_by_themselves_start_from_their_own_average_and_after_an_exchange_from_that_of_all(
-    bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
+    heard_run: HeardRun,
 ) -> None:
-    _, rows, (sent_to, answers) = heard_run(tmp_path / "run", SMALL | OF_PLANES, grid_of(12, 12))
+    directory, (sent_to, answers) = heard_run(OF_PLANES)
+    rows = rows_of(directory)
     names = sorted({row["satellite"] for row in rows})
     images = {1000 + names.index(row["satellite"]): row["samples"] for row in rows}
     planes = [list(range(1000, 1006)), list(range(1006, 1012))]
@@ -123,16 +148,17 @@ def test_planes_by_themselves_start_from_their_own_average_and_after_an_exchange
 
 
 def test_the_average_is_the_present_one_plus_the_weighted_changes(
-    bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
+    heard_run: HeardRun,
 ) -> None:
     """By hand, from what the satellites answered and from the weights that each of them was sent."""
-    record, rows, (sent_to, answers) = heard_run(tmp_path / "run", SMALL | OF_TWO, grid_of(4, 4))
+    directory, (sent_to, answers) = heard_run(OF_TWO)
+    rows = rows_of(directory)
     names = sorted({row["satellite"] for row in rows})
     images = {row["satellite"]: row["samples"] for row in rows}
     stale = 0
     before = next(state for (_, number), state in sent_to.items() if number == 1)
     for number in range(1, 6):
-        file = record.directory / f"checkpoints/round-{number:05d}/state.safetensors"
+        file = directory / f"checkpoints/round-{number:05d}/state.safetensors"
         after = {
             name.removeprefix("exchanged."): tensor
             for name, tensor in load_file(file).items()
@@ -154,7 +180,7 @@ def test_the_average_is_the_present_one_plus_the_weighted_changes(
     assert stale > 0
 
 
-def test_averages_of_one_update_of_each_are_those_of_rounds(shared_run: Mission, fly: Mission) -> None:
+def test_averages_of_one_update_of_each_are_those_of_rounds(fly: Mission) -> None:
     together = fly(
         HEAD | {"strategy.averaging": "buffered-satellites", "strategy.buffer_updates": 4}, out="buffered"
     )

@@ -102,6 +102,27 @@ def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> Non
     assert "token-dihedral" not in " ".join(advice(on_board, small, SAMPLES, Framing()))
 
 
+def test_who_is_warned_of_bytes_hears_of_keys_that_save_some_alone() -> None:
+    """Without a cache fewer views save nothing, and a ground that has the labels keeps what it has received anyway."""
+    small = dataclasses.replace(COSTS, image_bytes=50.0)
+    settings = SMALL | {"training.rounds": 20}
+
+    def said(changes: dict[str, object]) -> str:
+        (sentence,) = advice(load_scenario("walker-12", settings | changes), small, SAMPLES, Framing())
+        return sentence
+
+    without_cache = said({"crossings.cache_gb": 0.0})
+    assert "training.augment" not in without_cache
+    assert "crossings.cache_gb" in without_cache
+    on_ground = load_scenario(
+        "walker-12", settings | {"training.labels": "ground", "crossings.cache_gb": 0.0}
+    )
+    sentence = said({"training.labels": "ground", "crossings.cache_gb": 0.0})
+    rounds = MissionWorkloads(on_ground, small, samples=SAMPLES).of_mission(variant_of(on_ground))
+    assert spoken_bytes(sum(one.c1_bytes for one in rounds) * sum(SAMPLES)) in sentence
+    assert "crossings.cache_gb" not in sentence
+
+
 @pytest.mark.parametrize(
     ("profile", "bands", "side", "depth_bytes", "at_most"),
     [("Galileo-Nano (S2-RGB, 64px p8)", 3, 64, 1, 1.0), ("DOFA-base", 12, 224, 2, 0.2)],

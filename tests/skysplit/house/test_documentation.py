@@ -84,7 +84,14 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     api = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
-    assert 'id="skysplit.notebook.Mission.compare"' in api
+    for documented in (
+        "skysplit.notebook.Mission.compare",
+        "orbit.contact_plan.ContactPlan.between",
+        "strategies.planner.round_planner.plan_round",
+        "strategies.checker.check.check_plan",
+        "strategies.bound.lower_bound.RoundBounds",
+    ):
+        assert f'id="{documented}"' in api
     assert "overridden" in (tmp_path / "site" / "scenario-keys" / "index.html").read_text(encoding="utf-8")
     index = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text(encoding="utf-8"))
     for word, page in {
@@ -96,6 +103,24 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     }.items():
         found = [doc["location"] for doc in index["docs"] if word in f"{doc['title']} {doc['text']}".lower()]
         assert any(location.startswith(page) for location in found), word
+
+
+def test_readme_and_quick_start_show_the_same_lines_of_the_first_run() -> None:
+    shown = [
+        re.search(r"```text\n(Reached: .*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+        for page in ("README.md", "docs/quick-start.md")
+    ]
+    assert all(shown)
+    assert len({block[1] for block in shown if block}) == 1
+
+
+def test_the_round_of_the_api_page_is_planned_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    exec(blocks[-1], {})
+    length_s, bound_s = map(int, re.findall(r"(\d+) s", capsys.readouterr().out))
+    assert length_s >= bound_s > 0
 
 
 def test_every_drawing_of_the_site_has_colours_for_the_dark() -> None:

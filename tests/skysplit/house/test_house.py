@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import io
 import re
@@ -64,6 +65,26 @@ OLD_WORDS = [
     "verdict",
     "edge_of",
 ]
+
+
+# Of these the text of pages, protocols, settings and file names is free, too; the others are words of English.
+NOT_EVEN_IN_TEXT = (
+    "muster", "roster", "boarded", "parked", "at-once", "at_once", "under_way", "left_over", "regime", "BackboneSteps",
+    "CentralGround", "SealedManifest", "ParcelLink", "PassageLog", "side_terminals", "cohort", "go_on",
+    "passages", "patience", "patience_s", "suitable_search", "verdict", "edge_of",
+)  # fmt: skip
+ALIASES = {  # names of versions before 0.2 that are still read
+    "CHANGELOG.md": {"at-once", "passages", "verdict"},
+    "docs/commands.md": {"at-once"},
+    "relay/wire/service.py": {"passages"},
+    "mission/record.py": {"passages"},
+    "skysplit/commands/runs.py": {"at-once"},
+    "server_app/checkpoint.py": {"under_way", "left_over"},
+    "tests/mission/test_clock_and_record.py": {"passages"},
+    "tests/server_app/missions/test_fine_tuning.py": {"under_way", "left_over"},
+}
+# A docstring says what to do, or names the thing; it is no fragment of a question.
+QUESTION_WORDS = {"What", "Who", "Whoever", "Whose", "Which", "When", "Where", "How", "Of"}
 
 
 NAMES_THAT_SAY_NOTHING = {
@@ -234,6 +255,37 @@ def test_old_words_are_gone() -> None:
             if token.type == tokenize.NAME and token.string.strip("_").lower() in old:
                 found.add(f"{path.relative_to(ROOT)}:{token.start[0]} {token.string}")
     assert found == set()
+
+
+def test_no_page_protocol_setting_or_file_has_an_old_word() -> None:
+    anywhere = re.compile(rf"(?<![A-Za-z0-9_])({'|'.join(NOT_EVEN_IN_TEXT)})(?![A-Za-z0-9_])", re.IGNORECASE)
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = set()
+    for name in listed.splitlines():
+        path = ROOT / name
+        if path == Path(__file__).resolve() or not path.is_file():
+            continue
+        words = {word.lower() for word in anywhere.findall(name.replace("/", " "))}
+        with contextlib.suppress(UnicodeDecodeError):
+            words |= {word.lower() for word in anywhere.findall(path.read_text(encoding="utf-8"))}
+        words -= ALIASES.get(name, set())
+        found |= {f"{name}: {word}" for word in words}
+    assert found == set()
+
+
+def test_public_docstrings_are_no_fragments_of_questions() -> None:
+    """Those of the schema are the headings of tables, on the page of scenario keys."""
+    fragments = set()
+    for path in files(*ROOMS):
+        if path == ROOT / "mission" / "schema.py":
+            continue
+        for node in nodes_of(path):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            words = (ast.get_docstring(node) or "-").split()
+            if not node.name.startswith("_") and words[0].strip(",;:.") in QUESTION_WORDS:
+                fragments.add(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {' '.join(words[:8])}")
+    assert fragments == set()
 
 
 def test_the_list_of_packages_is_the_same_wherever_it_has_to_stand() -> None:

@@ -98,6 +98,17 @@ def test_what_has_left_its_session_and_lost_its_parent_ends_with_the_block(tmp_p
     assert not bearers(mark)
 
 
+def test_a_folder_that_processes_write_to_is_removed_when_the_last_of_them_has_ended(tmp_path: Path) -> None:
+    """However late: an error of its removal would stand in the place of the run's own."""
+    writes = "import itertools, pathlib, sys\nfor n in itertools.count(): pathlib.Path(sys.argv[1], str(n)).mkdir()"
+    with contextlib.suppress(KeyError), Processes(tmp_path) as processes:
+        folder = processes.new_folder("skysplit-written-")
+        processes.start("writes", [sys.executable, "-c", writes, str(folder)], {})
+        eventually(lambda: any(folder.iterdir()))
+        raise KeyError("of the run")
+    assert not folder.exists()
+
+
 def test_what_starts_another_one_whenever_it_is_ended_ends_with_the_block(tmp_path: Path) -> None:
     with Processes(tmp_path) as processes:
         processes.start("again", [sys.executable, "-c", "import os, signal" + 2 * AGAIN], {})

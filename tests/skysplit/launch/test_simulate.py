@@ -15,8 +15,8 @@ from skysplit.launch.flower_run import RayNotStarted
 
 @pytest.fixture
 def arguments_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """`arguments_of(at_once)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
-    monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
+    """`arguments_of(max_concurrency)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
+    monkeypatch.setattr(simulate, "start_superlink", lambda processes, *words: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
     def run(max_concurrency: int | None) -> tuple[int, list[str]]:
@@ -65,7 +65,7 @@ IN_ROUNDS = {"state": "running", "phase": "training", "start_up_s": 20.0}
 def test_ray_that_did_not_start_is_started_again_unless_rounds_had_begun(
     monkeypatch, tmp_path: Path, failures: int, recorded: dict[str, Any] | None, starts: int
 ) -> None:
-    monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
+    monkeypatch.setattr(simulate, "start_superlink", lambda processes, *words: None)
     begun, phases = [], []
 
     def run_app(*_):
@@ -97,7 +97,7 @@ def test_a_short_run_starts_no_more_processes_than_there_are_cores(
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 64 << 20)
     scenario = load_scenario("demo", {"training.rounds": rounds, "training.local_epochs": epochs})
-    assert simulate._chosen_at_once(scenario) == (4 if is_short else 8)
+    assert simulate._chosen_concurrency(scenario) == (4 if is_short else 8)
 
 
 def test_little_memory_limits_a_short_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,4 +105,4 @@ def test_little_memory_limits_a_short_run_too(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(
         os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else int(5.5 * 700e6 * 2 / 4096)
     )
-    assert simulate._chosen_at_once(load_scenario("demo", {"training.rounds": 1})) == 5
+    assert simulate._chosen_concurrency(load_scenario("demo", {"training.rounds": 1})) == 5

@@ -1,5 +1,6 @@
 """Every family against its whole model, loaded and run without SkySplit, by the kit that third parties use, too."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from splitmodel import parts
 from splitmodel.families import FAMILIES
 from splitmodel.families.transformers.transformer_family import TransformersFamily
+from splitmodel.lora import mixed_adapters
 from splitmodel.testing import check_family
 
 OF_TRANSFORMERS = [name for name, family in FAMILIES.items() if isinstance(family, TransformersFamily)]
@@ -51,3 +54,30 @@ def test_a_split_model_computes_trains_and_exports_as_the_whole_one(
         load=lambda: whole_of(model_type, directory),
         hidden=lambda model, pixels: hidden_of(model_type, model, pixels),
     )
+
+
+def _a_little_more(result: Any) -> Any:
+    """A result that is wrong by a thousandth; of several, the first that there is."""
+    if isinstance(result, torch.Tensor):
+        return 1.001 * result
+    first = next(place for place, one in enumerate(result) if isinstance(one, torch.Tensor))
+    return tuple(1.001 * one if place == first else one for place, one in enumerate(result))
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [(parts, "run_blocks"), (mixed_adapters, "_stacked"), (mixed_adapters._Adding, "backward")],
+    ids=["blocks", "adapters", "gradients"],
+)
+def test_what_runs_is_what_is_proven_tampering_with_it_fails_the_proof(
+    tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, of: Any, name: str
+) -> None:
+    directory, true = tiny_models["vit"], getattr(of, name)
+    wrong = functools.wraps(true)(lambda *args: _a_little_more(true(*args)))
+    monkeypatch.setattr(of, name, staticmethod(wrong) if isinstance(of, type) else wrong)
+    with pytest.raises(AssertionError):
+        check_family(
+            directory,
+            load=lambda: whole_of("vit", directory),
+            hidden=lambda model, pixels: hidden_of("vit", model, pixels),
+        )

@@ -13,7 +13,8 @@ from splitmodel.imagery import ImageryError, ImageSet, TargetKind, open_imagery
 from splitmodel.imagery.views import view
 from splitmodel.preprocess import Preprocess
 from splitmodel.tasks import TaskKind, task_for
-from splitmodel.tasks.masks import masks_under_views, prepared_masks
+from splitmodel.tasks.masks import prepared_masks
+from splitmodel.tasks.segmentation import Segmentation
 from splitmodel.tasks.segmentation_scores import SegmentationScorer
 
 
@@ -25,7 +26,9 @@ def test_a_mask_under_a_view_is_that_of_the_image_under_the_view(shape: tuple[in
     numbers = np.arange(8)
     turned = view(images, numbers)
     assert turned.shape == images.shape
-    assert torch.equal(turned[:, 0].long(), masks_under_views(masks, numbers))
+    assert torch.equal(
+        turned[:, 0].long(), Segmentation(("a", "b", "c"), "linear").under_views(masks, numbers)
+    )
     assert torch.equal(turned[:, 1], 10 * turned[:, 0])
 
 

@@ -11,7 +11,7 @@ from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
 from strategies.analysis.cases import headline_of, standard_cases
-from strategies.analysis.mission_totals import Case, World
+from strategies.analysis.mission_totals import Case, MissionTotals, World
 from strategies.analysis.sensitivity import (
     BreakEven,
     Knob,
@@ -32,7 +32,7 @@ CONTACTS = make_world(
 
 def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
     """Two rounds; what crosses once does so in the first."""
-    first = make_workload(4, 40, str(how.mode), onboard_share=how.onboard_share)
+    first = make_workload(4, 20, str(how.mode), onboard_share=how.onboard_share)
     again = dataclasses.replace(first, c1_bytes=0.0 if first.central else first.c1_bytes, cached_fraction=1.0)
     return first, again
 
@@ -48,10 +48,6 @@ def world(satellite_flops: float = RATES.satellite_flops) -> World:
     )
 
 
-def every_round(case: Case) -> None:
-    """Plan them all."""
-
-
 def knob_of(one: World, name: str) -> Knob:
     return next(knob for knob in knobs_of(one) if knob.name == name)
 
@@ -64,7 +60,6 @@ def break_even(satellite_flops: float, name: str, *, above: bool) -> BreakEven:
         knob_of(one, name),
         above=above,
         start_s=0.0,
-        most_planned=every_round,
         known=known(satellite_flops),
     )
     assert found is not None
@@ -74,7 +69,7 @@ def break_even(satellite_flops: float, name: str, *, above: bool) -> BreakEven:
 @functools.cache
 def known(satellite_flops: float) -> dict[str, float]:
     """How long each case of a world takes."""
-    return lengths_of(world(satellite_flops), 0.0, every_round)
+    return lengths_of(world(satellite_flops), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +97,7 @@ def test_on_both_sides_of_an_edge_the_missions_planned_again_have_the_answers_th
     found, knob = break_even(satellite_flops, name, above=above), knob_of(one, name)
 
     def answer(value: float) -> str | None:
-        return winner_of(lengths_of(knob.change(one, value), 0.0, every_round))
+        return winner_of(lengths_of(knob.change(one, value), 0.0))
 
     assert found.above == above
     assert (found.break_even > found.value) == above
@@ -158,14 +153,40 @@ def test_fewer_satellites_train_on_their_own_images_and_the_others_still_relay()
     for case in fewer.cases:
         for workload in case.workloads:
             assert sum(count > 0 for count in workload.samples) == 2
-            assert max(workload.samples) == 40
-    assert all(np.isfinite(length) for length in lengths_of(fewer, 0.0, every_round).values())
+            assert max(workload.samples) == 20
+    assert all(np.isfinite(length) for length in lengths_of(fewer, 0.0).values())
 
 
 def test_what_a_number_does_not_touch_is_not_planned_again() -> None:
     one = world()
     every_case = dict.fromkeys((case.name for case in one.cases), 1.0)
-    found = lengths_of(
-        one, 0.0, every_round, known=every_case, touched=lambda case: case.one_round.mode is Mode.DOWNLINK
-    )
+    found = lengths_of(one, 0.0, known=every_case, touched=lambda case: case.one_round.mode is Mode.DOWNLINK)
     assert {name for name, length in found.items() if length != 1.0} == {"images-down"}
+
+
+def test_missions_that_are_about_as_short_are_planned_with_all_their_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Few rounds are enough to see that a mission is not among the first, not to see which of two is."""
+    one = world()
+    planned = {
+        name: 100.0 if name in ("split", "features-down") else 200.0 for name in known(RATES.satellite_flops)
+    }
+    asked: list[tuple[str, int | None]] = []
+
+    def mission(world: World, case: Case, start_s: float, *, most_planned: int | None) -> MissionTotals:
+        asked.append((case.name, most_planned))
+        length_s = planned[case.name] - 10.0 * (most_planned is None and case.name == "features-down")
+        return MissionTotals(
+            case.name, start_s, end_s=length_s, rounds=20, planned=most_planned or 20, down_bytes=0.0,
+            up_bytes=0.0, isl_bytes=0.0, ground_compute_s=0.0, onboard_compute_s=0.0, onboard_energy_j=None,
+            binds="", round_ends_s=(),
+        )  # fmt: skip
+
+    monkeypatch.setattr("strategies.analysis.sensitivity.plan_mission", mission)
+    assert winner_of(lengths_of(one, 0.0)) == "features-down"
+    assert {name for name, most in asked if most is None} == {"split", "features-down"}
+    asked.clear()
+    planned["split"] = 50.0
+    assert winner_of(lengths_of(one, 0.0)) == "split"
+    assert None not in dict(asked).values()

@@ -97,14 +97,11 @@ CASES = {
 every_case = pytest.mark.parametrize("judged", CASES.values(), ids=CASES.keys())
 # To these every mutation applies that there is, several times; the other cases have what is drawn, and all with `slow`.
 MUTATED = (
-    "lora, own windows",
     "lora, shared adapter, joint and delayed steps",
     "lora, share on board",
     "lora, copies round the plane",
-    "lora, on sunlight",
     "lora, under way",
     "head",
-    "images down",
     "features and labels down, on sunlight",
     "head on board",
     "on-board lora, over lasers",
