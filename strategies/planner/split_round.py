@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
@@ -50,11 +51,13 @@ _TARGETS = (0.6, 0.85, 1.0, math.inf)
 class _Short:
     """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left.
 
+    ``slow[k]`` samples of satellite ``k`` were left because they are not embedded before these sessions are over.
     ``mended`` is the round in which steps take further sessions, or the most urgent go first, if that suffices.
     """
 
     part: np.ndarray
     _: KW_ONLY
+    slow: np.ndarray | None = None
     mended: Plan | None = None
 
 
@@ -119,6 +122,7 @@ class SplitRound:
         self.network = RoundNetwork(problem, self.links, contacts=self.passes, shares=self.shares)
         self._all_gathered: Gathered | None = None
         self._too_short: dict[bytes, _Short] = {}  # sessions that have been tried
+        self.slow = np.zeros(satellites, int)  # samples for which sessions are needed once all is embedded
 
     def _once_embedded(self, sunlight: Sunlight, embedded_first: bool) -> np.ndarray:
         """The passes; those that begin when a group has embedded everything, if that is waited for."""
@@ -178,6 +182,8 @@ class SplitRound:
             if best is not None or late:
                 return sooner(best, stopgap)
             assert short is not None
+            if short.slow is not None:
+                self.slow = np.maximum(self.slow, short.slow)
             groups = np.flatnonzero(short.part)
             last_short = int(groups[0])
             margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
@@ -292,11 +298,21 @@ class SplitRound:
             ground_rate=min(ground_rate, fastest),
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * drain_factor,
             names=self._group_names(),
-            later=tuple(
-                (float(self.ready_s[k]), int(self.group[k]), float(todo[k] * margin[self.group[k]]))
-                for k in np.flatnonzero((self.ready_s > self.start_s) & (todo > 0)).tolist()
-            ),
+            later=tuple(self._later(todo * margin[self.group], self.slow * margin[self.group])),
         )
+
+    def _later(self, wanted: np.ndarray, slow: np.ndarray) -> Iterator[tuple[float, int, float]]:
+        """What of the samples that are ``wanted`` of each satellite is not there from the start: when, group, count.
+
+        ``slow`` come when a satellite has embedded all, others with its first features.
+        """
+        slow = np.minimum(slow, wanted)
+        for at_s, count in (
+            (self.ready_s, np.where(self.ready_s > self.start_s, wanted - slow, 0.0)),
+            (self._embedded_s, slow),
+        ):
+            for k in np.flatnonzero(count > 0).tolist():
+                yield float(at_s[k]), int(self.group[k]), float(count[k])
 
     def _brought_rates(self) -> np.ndarray:
         """Samples per second that inter-satellite links bring to the gateway of each pass, and that it has itself."""
@@ -343,7 +359,10 @@ class SplitRound:
             return self._too_short[key]
         delivery = self._deliver(sessions)
         if delivery.left.any():
-            return self._too_short.setdefault(key, self._short(delivery.left, self.samples))
+            short = dataclasses.replace(
+                self._short(delivery.left, self.samples), slow=self._slow(sessions, delivery.left)
+            )
+            return self._too_short.setdefault(key, short)
         steps = self._train(sessions, delivery, below_s)
         if steps is None:
             return None
@@ -415,6 +434,19 @@ class SplitRound:
         groups = self.links.groups
         need = np.maximum(np.bincount(self.group, samples, groups), 1.0)
         return _Short(np.bincount(self.group, left, groups) / need)
+
+    def _slow(self, sessions: np.ndarray, left: np.ndarray) -> np.ndarray:
+        """Of the samples that are left, those of satellites that still embed when the last session is over."""
+        over_s = np.full(self.links.groups, -np.inf)
+        np.maximum.at(over_s, sessions["group"], sessions["limit_s"])
+        return np.where(self._embedded_s > over_s[self.group], left, 0)
+
+    @cached_property
+    def _embedded_s(self) -> np.ndarray:
+        """When each satellite has the features of all its images."""
+        pending = self.samples - self.on_ground
+        work_s = pending * self.workload.embedding_flops / self.rates.satellite_flops
+        return all_finished_s(self.resources.sunlight, self.start_s, work_s)
 
     def _bookings(self, steps: Steps, delivery: Delivery) -> list[Booking]:
         """The sessions that carry anything, up to their last byte; without any, those that stand at the start."""

@@ -144,6 +144,20 @@ def test_no_route_names_satellite_and_time() -> None:
         plan_round(make_problem(alone, make_workload(2, 10)), LADDER["d"])
 
 
+@pytest.mark.parametrize("strategy_config", ["b", "d"])
+def test_images_that_are_embedded_after_the_first_pass_go_down_in_the_next(strategy_config) -> None:
+    passes = [(0, 0, 0.0, 100.0), (1, 0, 300.0, 300.0), (0, 0, 1000.0, 300.0), (1, 0, 2000.0, 300.0)]
+    world = make_world(2, 1, 1, passes, inter_bps=0.0)
+    # 96 images take 150 s.
+    workload = make_workload(2, 96, embedding_flops=150.0 * RATES.satellite_flops / 96)
+    plan = plan_round(make_problem(world, workload), LADDER[strategy_config])
+    assert check_plan(plan, make_problem(world, workload)) == []
+    features = plan.activities[plan.activities["kind"] == Kind.FEATURES]
+    of_first = features[features["satellite"] == 0]
+    assert of_first["start_s"].min() < 100.0
+    assert of_first["end_s"].max() > 1000.0
+
+
 def test_weights_that_no_pass_is_long_enough_for_name_their_satellite_and_how_much_is_left() -> None:
     world = make_world(2, 1, 1, [(0, 0, 100.0, 2000.0), (1, 0, 3000.0, 11.0)], isl_bps=0, inter_bps=0)
     workload = make_workload(2, 10, mode="onboard-full")
