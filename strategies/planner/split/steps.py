@@ -27,6 +27,7 @@ from strategies.planner.split.transport import FeatureChunk
 from strategies.problem.plan import STEP, Kind, activities
 from strategies.problem.planning_problem import PlanningProblem
 
+_QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
 _NEVER: LinkState = (-math.inf, -math.inf, -math.inf, -math.inf)
 _SPARE_S = (
     0.2  # an answer is over so long before its session must end: a little later than planned is no loss
@@ -551,39 +552,30 @@ class GroundSteps:
     def _answer(self, member: _Member, start_s: float, length_s: float) -> float | None:
         """Find and book a member's answer; None, or when to try again where there is none (infinity: never)."""
         block, satellite = member.block, member.satellite
-        ready_s = start_s + length_s
+        label = self.group[satellite]
         tried = set()
         best: Answer | None = None
         if block.session >= 0 or satellite in self.latest:
             for session in dict.fromkeys((block.session, self.latest.get(satellite, block.session))):
                 tried.add(session)
                 answer = self._within(session, member, start_s, length_s)
-                if answer is not None and answer.uplink[0] <= ready_s:
+                if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
                     self._book(member, answer)
                     return None
                 best = _sooner(best, answer)
-        live, retry_s = self._live(self.group[satellite], start_s)
-        there_s = [
-            max(ready_s, self._uplink_free_s(session))
-            + self.routes.tree(self.gateway[session], start_s).flight_s[satellite]
-            for session in live
-        ]
-        for position in np.argsort(there_s, kind="stable").tolist():
+        live, retry_s = self._live(label, start_s)
+        flight_s = [self.routes.tree(self.gateway[s], start_s).flight_s[satellite] for s in live]
+        for position in np.argsort(flight_s, kind="stable").tolist():
             if live[position] in tried:
                 continue
             answer = self._within(live[position], member, start_s, length_s)
             best = _sooner(best, answer)
-            if answer is not None:
+            if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
                 break
         if best is None:
             return retry_s
         self._book(member, best)
         return None
-
-    def _uplink_free_s(self, session: int) -> float:
-        """From when on an uplink takes another message, as far as it is booked."""
-        free_s, virtual_s, _, _ = self.booked.get((session, "up"), _NEVER)
-        return max(free_s, virtual_s - BURST_S)
 
     def _book(self, member: _Member, answer: Answer) -> None:
         member.answer = answer

@@ -1,4 +1,4 @@
-"""Who takes part in a joint step: satellites that are alike far, each through an uplink that is free."""
+"""Who takes part in a joint step: satellites that are alike far."""
 
 from __future__ import annotations
 
@@ -28,14 +28,3 @@ def test_satellites_that_are_alike_far_share_a_step_and_the_farthest_is_answered
         hops = np.abs(step["satellite"] - 4).tolist()
         assert hops == sorted(hops, reverse=True)
         assert sorted(hops) in ([0, 1, 1], [2, 2, 3], [3, 4, 4])
-
-
-def test_hidden_states_go_up_through_the_session_whose_uplink_is_free_though_another_is_nearer() -> None:
-    # Everybody but the first is nearer to the second gateway; a message takes an uplink for 8 ms, a hop is 6 ms long.
-    workload = make_workload(8, 96, satellites_per_step=8, **_CACHED)
-    world = make_world(
-        1, 8, 2, [(0, 0, 0.0, 4000.0), (1, 1, 0.0, 4000.0)], ring=False,
-        up_bps=8.0 * workload.up_bytes * workload.micro_batch / 0.008,
-    )  # fmt: skip
-    for step in batches(plan_round(make_problem(world, workload), LADDER["d"])):
-        assert np.bincount(step["gateway"], minlength=2).min() >= 3
