@@ -158,11 +158,13 @@ def lengths_of(
     """
     headline = headline_of(world.cases)
     cases = {case.name: case for case in world.cases if case.name in headline}
-    to_plan = {name for name, case in cases.items() if known is None or touched(case)}
+    given = {name: known[name] for name, case in cases.items() if known is not None and not touched(case)}
     missions = {
-        name: mission_or_none(world, cases[name], start_s, _FEW_PLANNED) for name in cases if name in to_plan
+        name: mission_or_none(world, case, start_s, _FEW_PLANNED)
+        for name, case in cases.items()
+        if name not in given
     }
-    lengths = {name: _length_s(missions[name]) if name in to_plan else known[name] for name in cases}
+    lengths = {name: given[name] if name in given else _length_s(missions[name]) for name in cases}
     near = [name for name, length_s in lengths.items() if length_s <= _NEAR * min(lengths.values())]
     for name in near if len(near) > 1 else ():
         mission = missions.get(name)

@@ -80,7 +80,7 @@ def test_an_error_names_the_keyword_that_was_given(tmp_path: Path) -> None:
         skysplit.scenario("walker-12", training={"rounds": 0})
     with pytest.raises(ScenarioError, match=r"^keyword training\.round: unknown key; did you mean"):
         skysplit.scenario("walker-12", **{"training.round": 1})
-    with pytest.raises(ScenarioError, match=r"^keyword ground\.stations: found \(\), allowed: at least 1$"):
+    with pytest.raises(ScenarioError, match=r"^keyword ground\.stations: found \[\], allowed: at least 1$"):
         skysplit.scenario("walker-12", ground={"stations": []})
     with pytest.raises(ScenarioError, match=r"^case seed = 1: training\.rounds: found 0"):
         skysplit.sweep("walker-12", grid={"seed": [1, 2]}, fixed={"training.rounds": 0}, out=tmp_path)
