@@ -25,9 +25,9 @@ from strategies.uncertainty.flight import may_be_flown
 
 # Rounds of a mission that are planned have about so many steps together, of cases in the headline and of others, and
 # are at least so many. The others are interpolated. All 20 of `paper` have 91,000.
-_STEPS, _STEPS_OF_OTHERS = 100_000, 6_000
+_STEPS, _STEPS_OF_OTHERS = 100_000, 16_000
 _LEAST_PLANNED, _LEAST_OF_OTHERS = 6, 3
-_AS_STEPS = 25  # a satellite's part of a round without steps takes about as long to plan as so many
+_AS_STEPS = 10  # a satellite's part of a round without steps takes about as long to plan as so many
 _FEW_STARTS = 4
 _START_S = 4.0  # about what it takes until a further process can plan: it has SciPy and astropy to load
 _SIZES = ("down_bytes", "up_bytes", "isl_bytes")
