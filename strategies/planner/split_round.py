@@ -122,7 +122,7 @@ class SplitRound:
         self.network = RoundNetwork(problem, self.links, contacts=self.passes, shares=self.shares)
         self._all_gathered: Gathered | None = None
         self._too_short: dict[bytes, _Short] = {}  # sessions that have been tried
-        self.slow = np.zeros(satellites, int)  # samples for which sessions are needed once all is embedded
+        self._slow_samples = np.zeros(satellites, int)  # those that need sessions once all are embedded
 
     def _once_embedded(self, sunlight: Sunlight, embedded_first: bool) -> np.ndarray:
         """The passes; those that begin when a group has embedded everything, if that is waited for."""
@@ -183,7 +183,7 @@ class SplitRound:
                 return sooner(best, stopgap)
             assert short is not None
             if short.slow is not None:
-                self.slow = np.maximum(self.slow, short.slow)
+                self._slow_samples = np.maximum(self._slow_samples, short.slow)
             groups = np.flatnonzero(short.part)
             last_short = int(groups[0])
             margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
@@ -298,7 +298,7 @@ class SplitRound:
             ground_rate=min(ground_rate, fastest),
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * drain_factor,
             names=self._group_names(),
-            later=tuple(self._later(todo * margin[self.group], self.slow * margin[self.group])),
+            later=tuple(self._later(todo * margin[self.group], self._slow_samples * margin[self.group])),
         )
 
     def _later(self, wanted: np.ndarray, slow: np.ndarray) -> Iterator[tuple[float, int, float]]:

@@ -228,9 +228,7 @@ class GroundSteps:
         # Of a session and satellite, the path that was asked for last: from when on it holds, and until when.
         self.last_path: dict[tuple[int, int], tuple[float, float, Path | None]] = {}
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
-        self.distance_s: dict[
-            int, float
-        ] = {}  # light time from the ground to a satellite, as it was last answered
+        self.distance_s: dict[int, float] = {}  # light time of the way of a satellite's last answer
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
         self.group = network.links.group.tolist()
         self.network = network
