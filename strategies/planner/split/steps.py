@@ -336,7 +336,7 @@ class GroundSteps:
     def _precedence(self, satellite: int) -> tuple[float, ...]:
         """Who goes first: the most urgent, or those with most left, which end last.
 
-        Of a shared adapter's satellites with as much left, the farthest: those that are alike far share a step then.
+        Of a shared adapter's satellites with as much left, the farthest: those that are about as far share a step then.
         """
         left = self.chains[satellite].left()
         if self.ordered:

@@ -1,4 +1,4 @@
-"""Who takes part in a joint step: satellites that are alike far."""
+"""Who takes part in a joint step: satellites that are about as far from the ground."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def batches(plan) -> list[np.ndarray]:
     return [steps[steps["batch"] == number] for number in np.unique(steps["batch"])]
 
 
-def test_satellites_that_are_alike_far_share_a_step_and_the_farthest_is_answered_first() -> None:
+def test_satellites_that_are_about_as_far_share_a_step_and_the_farthest_is_answered_first() -> None:
     # A line of nine whose middle sees the station: the round trip of a step is that of its farthest satellite.
     world = make_world(1, 9, 1, [(4, 0, 0.0, 4000.0)], ring=False)
     plan = plan_round(
