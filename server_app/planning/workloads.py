@@ -202,7 +202,7 @@ class MissionWorkloads:
 
     @property
     def _trains_head_alone(self) -> bool:
-        """Whether a ground that trains alone trains only the head, as the satellites of the scenario do."""
+        """Return True if the ground, training alone, trains only the head, as the satellites of the scenario do."""
         return self.scenario.training.mode in ("head", "onboard-head")
 
     def _from_profile(self, variant: TrainingVariant, place: PlaceInMission) -> Workload:

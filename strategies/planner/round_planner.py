@@ -144,7 +144,7 @@ class _Attempts:
         return (*poorer_first[:before], of_planes, *poorer_first[before:]), before + 1, near_s
 
     def _promises(self, strategy_config: StrategyConfig, near_s: float) -> bool:
-        """Whether the fluid model with these switches predicts a round close to ``near_s``."""
+        """Return True if the fluid model with these switches predicts a round not much longer than ``near_s``."""
         bound_s = self.bound_s(strategy_config)
         end_s = min(self.problem.start_s + _window_s(bound_s), self.problem.contact_plan.horizon_s)
         try:

@@ -302,9 +302,10 @@ class SplitRound:
         )
 
     def _later(self, wanted: np.ndarray, slow: np.ndarray) -> Iterator[tuple[float, int, float]]:
-        """What of the samples that are ``wanted`` of each satellite is not there from the start: when, group, count.
+        """Yield the samples that are not available at the start of the round, as (time, group, count).
 
-        ``slow`` come when a satellite has embedded all, others with its first features.
+        ``wanted`` and ``slow`` are counts per satellite, shape ``(N,)``.  The ``slow`` samples become available when
+        the satellite has embedded all its images, the others with its first features.
         """
         slow = np.minimum(slow, wanted)
         for at_s, count in (

@@ -334,9 +334,11 @@ class GroundSteps:
         return self._worth_waiting_s()
 
     def _precedence(self, satellite: int) -> tuple[float, ...]:
-        """Who goes first: the most urgent, or those with most left, which end last.
+        """Return the sort key of a satellite in the queue; the smallest goes first.
 
-        Of a shared adapter's satellites with as much left, the farthest: those that are about as far share a step then.
+        With ``urgent_first`` that is the satellite with the least slack, otherwise the one with the most samples left.
+        For a shared adapter, ties go to the satellite farthest from the ground, so that satellites at similar distances
+        share a step.
         """
         left = self.chains[satellite].left()
         if self.ordered:

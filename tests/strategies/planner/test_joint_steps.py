@@ -1,4 +1,4 @@
-"""Who takes part in a joint step: satellites that are about as far from the ground."""
+"""Test that satellites at similar distances from the ground share a joint step."""
 
 from __future__ import annotations
 
