@@ -53,17 +53,19 @@ class Bars:
 
     def _add(self, name: str, measured: Any, bar: str, met: bool | None, detail: str) -> None:
         self.rows.append({"name": name, "measured": measured, "bar": bar, "met": met, "detail": detail})
+        print(f"{name}: {_text(measured)}", file=sys.stderr, flush=True)  # long runs show how far they are
 
     def finish(self) -> None:
         """Print the table and the JSON, and leave with status 1 when a bar was missed."""
         table = Table("", "measured", "bar", "met", "", title=self.title)
         for row in self.rows:
-            measured = (
-                f"{row['measured']:.4g}" if isinstance(row["measured"], float) else str(row["measured"])
-            )
             met = {True: "yes", False: "NO", None: ""}[row["met"]]
-            table.add_row(escape(row["name"]), measured, row["bar"], met, row["detail"])
+            table.add_row(escape(row["name"]), _text(row["measured"]), row["bar"], met, row["detail"])
         Console(width=130).print(table)
         missed = [row["name"] for row in self.rows if row["met"] is False]
         print(json.dumps({"benchmark": self.title, "rows": self.rows, "missed": missed}))
         sys.exit(1 if missed else 0)
+
+
+def _text(measured: Any) -> str:
+    return f"{measured:.4g}" if isinstance(measured, float) else str(measured)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import queue
 import tempfile
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.model_shapes import CLASSES, Shape
 from client_app.cached_features import CachedFeatures, key_salt_of
 from client_app.exchange.crossings import Crossings
 from client_app.modes.lora_round import train_lora_round
@@ -44,42 +44,15 @@ from splitmodel.crossing.scaling import SplitScaling
 from splitmodel.dense_heads import standardised
 from splitmodel.imagery import ImageSet
 from splitmodel.lora.adapters import LoraSettings, make_trainable
-from splitmodel.parts import SplitModel, load_split
+from splitmodel.parts import SplitModel
 from splitmodel.tasks.classification import Classification
 from splitmodel.training import steps_per_round
 from strategies.planner.step_order import Schedule, ScheduledStep
 
-SATELLITE, RUN, CLASSES = "sat", "benchmark", 10
+SATELLITE, RUN = "sat", "benchmark"
 ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
 PLAIN = {"training.augment": "none", "training.rounds": 100_000, "training.schedule": "constant"}
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Of a vision transformer: `model_type` of transformers, sizes, image and patch side in pixels."""
-
-    model_type: str
-    hidden: int
-    layers: int
-    heads: int
-    image: int = 64
-    patch: int = 8
-
-    def load(self) -> SplitModel:
-        """With random weights."""
-        with tempfile.TemporaryDirectory() as directory:
-            config = {
-                "model_type": self.model_type,
-                "hidden_size": self.hidden,
-                "num_hidden_layers": self.layers,
-                "num_attention_heads": self.heads,
-                "intermediate_size": 4 * self.hidden,
-                "image_size": self.image,
-                "patch_size": self.patch,
-            }
-            (Path(directory) / "config.json").write_text(json.dumps(config))
-            return load_split(directory, num_labels=CLASSES, random_init=True)
 
 
 @dataclass(frozen=True)
@@ -125,6 +98,8 @@ class Pair:
         self._ground.begin_round(self._round, Schedule(batches, tuple(range(self._steps))))
         self._satellite.send(self._round)
         bytes_up, bytes_down, on_board_s = self._satellite.recv()
+        # The satellite is done once its last gradients have crossed: their pass through the backbone is still to come.
+        self._ground.end_round({SATELLITE: 1.0}, 1.0)
         return Flown(bytes_up, bytes_down, on_board_s, self._backbone.busy_s - busy_s)
 
 
