@@ -54,9 +54,8 @@ class Preprocess:
 
     def normalised(self, pixels_BCHW: Tensor) -> Tensor:
         """Return float32 values of the model's size, rescaled and normalised by channel."""
-        return (pixels_BCHW * self.rescale_factor - self._of_channels(self.mean, pixels_BCHW)) / (
-            self._of_channels(self.std, pixels_BCHW)
-        )
+        mean, std = (self._of_channels(values, pixels_BCHW) for values in (self.mean, self.std))
+        return (pixels_BCHW * self.rescale_factor).sub_(mean).div_(std)
 
     def unnormalised(self, images_BCHW: Tensor) -> Tensor:
         """Return values as the files have them, float32 of the model's size, NaN where nothing was measured.

@@ -9,10 +9,12 @@ from torch import Tensor
 
 
 def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
-    """Each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well.
+    """Return each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well.
 
-    Images that are not square keep their shape: they are turned by halves alone, so that 2 is as 0 and 3 as 1.
+    Where all are to stay as they are, the tensor itself is returned. Images that are not square keep their shape: they are turned by halves alone, so that 2 is as 0 and 3 as 1.
     """
+    if not views_B.any():
+        return images_BCHW
     quarters = images_BCHW.shape[-1] == images_BCHW.shape[-2]
     result = torch.empty_like(images_BCHW)
     for number in np.unique(views_B):
