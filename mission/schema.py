@@ -191,7 +191,8 @@ class Station(Table):
     height_m: float = Field(0.0, ge=-500.0, le=9_000.0, description="above the ellipsoid")
     mask_deg: Elevation = Field(10.0, description="elevation mask")
     mask_profile_deg: tuple[tuple[Azimuth, Elevation], ...] = Field(
-        (), description="the mask by azimuth from north over east, linear in between, instead of mask_deg"
+        (),
+        description="the mask as [azimuth from north over east, elevation], linear in between, instead of mask_deg",
     )
     max_range_km: NotNegative = Field(0.0, description="longest slant range; 0 is no limit")
     down_mbps: NotNegative = Field(

@@ -34,13 +34,36 @@ _ACKNOWLEDGE_S = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
+class SharedSteps:
+    """Steps of many satellites that wait for each other: ``at_once`` are under way, each of so many ``samples``.
+
+    Beside ``round_trip_s`` a step takes until its answers are up, over all sessions at once: ``answer_rate[i]``
+    (samples/s) over pass ``i``.
+    """
+
+    samples: float
+    _: KW_ONLY
+    at_once: int
+    round_trip_s: float
+    answer_rate: np.ndarray
+
+    def rate(self, passes: np.ndarray) -> float:
+        """Return the samples per second of all steps while these passes are in session."""
+        answered = float(self.answer_rate[passes].sum())
+        return (
+            self.at_once * self.samples / (self.round_trip_s + self.samples / answered) if answered else 0.0
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Demand:
     """The demand of the groups for transport, as a fluid.
 
     ``need[g]`` samples; ``group[i]`` and ``rate[i]`` (samples/s) of pass ``i``; a group goes no faster than
-    ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group stays
-    connected by one session for ``tail_s[g]``.  Of the need of a group, what ``later`` names as (time, group, samples)
-    is there from that time on only.  Antennas of a group may be set up before ``ready_s[g]``, but carry nothing.
+    ``chain_rate[g]`` and all together no faster than ``ground_rate`` and shared ``steps``; after its last sample a
+    group stays connected by one session for ``tail_s[g]``.  Of the need of a group, what ``later`` names as (time,
+    group, samples) is there from that time on only.  Antennas of a group may be set up before ``ready_s[g]``, but carry
+    nothing.
     Errors call a group by ``names[g]``, and its need by ``unit``.
     """
 
@@ -53,6 +76,7 @@ class Demand:
     tail_s: np.ndarray
     names: Sequence[str]
     unit: str = "samples"
+    steps: SharedSteps | None = None
     later: tuple[tuple[float, int, float], ...] = ()
     ready_s: np.ndarray | None = None
 
@@ -265,7 +289,12 @@ class _Beams:
         rate = np.bincount(self.demand.group[flowing], self.demand.rate[flowing], minlength=len(self.need))
         drain = np.where(self.need > 0, np.minimum(rate, self.demand.chain_rate), 0.0)
         total = float(drain.sum())
-        return drain * min(1.0, self.demand.ground_rate / total) if total > 0 else drain
+        if not total:
+            return drain
+        allowed, steps = self.demand.ground_rate, self.demand.steps
+        if steps is not None:
+            allowed = min(allowed, steps.rate(flowing))
+        return drain * min(1.0, allowed / total)
 
     def _acknowledge_all(self) -> None:
         """Close sessions whose pass is over or whose group is done, but one per group for its tail."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -22,6 +22,7 @@ _WORDS: dict[object, str] = {
     bool: "true or false",
     datetime: "UTC time",
 }
+_PLURALS = {"text or whole number": "texts or whole numbers", "number": "numbers"}
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 
 
@@ -91,41 +92,49 @@ def _table_of(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
-def _list_of(item: Any) -> str:
-    if isinstance(item, type) and issubclass(item, BaseModel):
-        return "list of tables"
-    if get_origin(item) is Literal:
-        return "list of " + ", ".join(toml_value(value) for value in get_args(item))
-    kinds = {
-        float: "numbers",
-        str: "text",
-        str | int: "texts or whole numbers",
-        tuple[str, str]: "[text, text]",
-    }
-    return f"list of {kinds.get(item, '[azimuth, elevation]')}"
-
-
 def _allowed(field: FieldInfo) -> str:
-    kind = field.annotation
     for constraint in field.metadata:
         names = getattr(constraint, "func", None)
         if isinstance(names, OursOrRegistered):
             ours = ", ".join(toml_value(name) for name in names.ours)
             return f"{ours}, or of your own: entry point {names.group}"
-    if get_origin(kind) is Literal:
-        return ", ".join(toml_value(value) for value in get_args(kind))
-    if get_origin(kind) is tuple:
-        return _list_of(get_args(kind)[0])
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(
-            _WORDS.get(choice, "") or _list_of(get_args(choice)[0])
-            for choice in get_args(kind)
-            if choice is not type(None)
-        )
-    bounds = [
+    return ", ".join([_words(field.annotation), *_bounds(field.metadata)])
+
+
+def _words(kind: Any) -> str:
+    """A kind of value, with its bounds where the kind itself has some."""
+    values = get_args(kind)
+    match get_origin(kind):
+        case annotation if annotation is Annotated:
+            constraints = [part for field in values[1:] for part in getattr(field, "metadata", [field])]
+            return ", ".join([_words(values[0]), *_bounds(constraints)])
+        case literal if literal is Literal:
+            return ", ".join(toml_value(value) for value in values)
+        case union if union in (Union, UnionType):
+            return " or ".join(_words(choice) for choice in values if choice is not type(None))
+        case several if several is tuple and values[-1] is Ellipsis:
+            return f"list of {_plural(values[0])}"
+        case several if several is tuple:
+            return f"[{', '.join(_words(_bare(value)) for value in values)}]"
+    return _WORDS.get(kind, str(kind))
+
+
+def _plural(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "tables"
+    words, comma, bounds = _words(kind).partition(",")
+    return _PLURALS.get(words, words) + comma + bounds
+
+
+def _bare(kind: Any) -> Any:
+    """A kind without its bounds."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _bounds(constraints: Iterable[Any]) -> list[str]:
+    return [
         f"{sign} {getattr(constraint, name)}".removesuffix(".0")
         for name, sign in _BOUNDS
-        for constraint in field.metadata
+        for constraint in constraints
         if getattr(constraint, name, None) is not None
     ]
-    return ", ".join([_WORDS.get(kind, str(kind)), *bounds])

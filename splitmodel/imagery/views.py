@@ -11,7 +11,8 @@ from torch import Tensor
 def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
     """Return each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well.
 
-    Where all are to stay as they are, the tensor itself is returned. Images that are not square keep their shape: they are turned by halves alone, so that 2 is as 0 and 3 as 1.
+    Images that are not square keep their shape: they are turned by halves alone, so that 2 is as 0 and 3 as 1. Where
+    all are to stay as they are, the tensor itself is returned.
     """
     if not views_B.any():
         return images_BCHW

@@ -122,9 +122,9 @@ class _Attempts:
         """Return the strategies to try in this order, how many at least, and the makespan at which the search may end.
 
         Where own windows of planes might end almost at the bound, they go first and are good enough if they do: the
-        richer ones would have nothing to gain.  If their sessions promise far less, they come second, and end as soon
-        as it is clear that they are later.  Then every richer strategy tries what the poorer one has tried before, in
-        the same order, and is never later.
+        richer ones would have nothing to gain.  If their sessions promise far less, and less than those of the poorest
+        other, they come second, and end as soon as it is clear that they are later.  Then every richer strategy tries
+        what the poorer one has tried before, in the same order, and is never later.
         """
         contained = strategy_config.contained()
         of_planes = dataclasses.replace(
@@ -140,20 +140,24 @@ class _Attempts:
             return contained, 0, -math.inf
         place = contained.index(of_planes)
         poorer_first = (*reversed(contained[:place]), *contained[place + 1 :])
-        before = 0 if self._promises(of_planes, near_s) else 1
+        promised_s = self._promised_s(of_planes)
+        is_first = promised_s <= self.problem.start_s + _FAR * near_s or (
+            promised_s <= self._promised_s(poorer_first[0])
+        )
+        before = 0 if is_first else 1
         return (*poorer_first[:before], of_planes, *poorer_first[before:]), before + 1, near_s
 
-    def _promises(self, strategy_config: StrategyConfig, near_s: float) -> bool:
-        """Return True if the fluid model with these switches predicts a round not much longer than ``near_s``."""
-        bound_s = self.bound_s(strategy_config)
-        end_s = min(self.problem.start_s + _window_s(bound_s), self.problem.contact_plan.horizon_s)
+    def _promised_s(self, strategy_config: StrategyConfig) -> float:
+        """Return when the round ends by the fluid model with these switches; inf where it does not."""
         try:
+            bound_s = self.bound_s(strategy_config)
+            end_s = min(self.problem.start_s + _window_s(bound_s), self.problem.contact_plan.horizon_s)
             split_round = SplitRound(self.powered, strategy_config, end_s=end_s, bound_s=bound_s)
             promised_s = split_round.promised_s()
         except NoRouteError:
-            return False
+            return math.inf
         self.looked_at[strategy_config, end_s] = split_round
-        return promised_s <= self.problem.start_s + _FAR * near_s
+        return promised_s
 
     def may_end_by(self, strategy_config: StrategyConfig, end_s: float) -> bool:
         """False where no plan with these switches ends before ``end_s``: a question that costs less than the bound."""

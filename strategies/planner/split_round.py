@@ -21,6 +21,7 @@ from strategies.planner.split.transport import Delivery, FeatureChunk, Transport
 from strategies.problem.network import (
     NoRouteError,
     PayloadTooLargeError,
+    answer_rates,
     carried_s,
     first_members,
     passes_of,
@@ -30,7 +31,7 @@ from strategies.problem.plan import Kind, Plan, activities, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.sunlight import Sunlight, all_finished_s
 from strategies.problem.workload import IntraOrbit, SpaceGround, StrategyConfig
-from strategies.space_ground import SESSION, Demand, plan_sessions
+from strategies.space_ground import SESSION, Demand, SharedSteps, plan_sessions
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, and for so much more time to answer, try by try.  With half the steps, 293 drawn worlds
@@ -212,7 +213,7 @@ class SplitRound:
     def _session_plans(
         self, margin: np.ndarray, drain_factor: np.ndarray, below_s: float
     ) -> list[tuple[np.ndarray, float]]:
-        """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first.
+        """Sessions by the rule of the switch with the end of their fluid; up to three for the matching, soonest first.
 
         Sessions that cannot have carried everything before ``below_s`` may break off there.
         """
@@ -225,7 +226,8 @@ class SplitRound:
             if math.isinf(plan[1]) and self._carried_s(plan[0]) < below_s:
                 plan = plan_sessions(*arguments, rule, start_s=self.start_s)
             return [plan]
-        plans = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
+        first_contact = plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)
+        plans = [first_contact]
         if plans[0][1] <= self.near_s:
             return plans  # no matching is sooner
         reference_s = plans[0][1] - self.start_s
@@ -241,7 +243,8 @@ class SplitRound:
                 continue  # a matching that changes its mind too often; first contact has found a way
             if math.isfinite(plan[1]):
                 plans = sorted([*plans, plan], key=lambda plan: (round(plan[1]), len(plan[0])))[:2]
-        return plans  # of equals, those that switch less
+        # Of equals, those that switch less.  The fluid is not the round: what the poorer rule does is tried, too.
+        return plans if any(plan is first_contact for plan in plans) else [*plans, first_contact]
 
     def _carried_s(self, sessions: np.ndarray) -> float:
         """When sessions, held as long as they may be, can have brought down everything: no plan ends sooner."""
@@ -285,11 +288,16 @@ class SplitRound:
         )
         waited_for = workload.ground_flops and not workload.central
         ground_rate = rates.ground_flops / workload.ground_flops if waited_for else math.inf
+        steps = None
         if workload.shared_adapter:
             # One step after another over all satellites, each with at most so many samples.
             most = min(workload.satellites_per_step, max(int(members.sum()), 1)) * workload.micro_batch
-            round_trip_s = float(step_s.max()) + (most / workload.micro_batch - 1.0) * compute_s
-            ground_rate = min(ground_rate, most * (1 + workload.gradient_delay) / round_trip_s)
+            steps = SharedSteps(
+                most,
+                at_once=1 + workload.gradient_delay,
+                round_trip_s=float(step_s.max()) + (most / workload.micro_batch - 1.0) * compute_s,
+                answer_rate=answer_rates(self.passes, workload),
+            )
         return Demand(
             need=need * margin + np.where(active > 0, 1e-3, 0.0),  # the average at least
             group=self.group[self.passes["satellite"]],
@@ -298,6 +306,7 @@ class SplitRound:
             ground_rate=min(ground_rate, fastest),
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * drain_factor,
             names=self._group_names(),
+            steps=steps,
             later=tuple(self._later(todo * margin[self.group], self._slow_samples * margin[self.group])),
         )
 

@@ -80,8 +80,14 @@ def sample_rates(passes: np.ndarray, workload: Workload) -> np.ndarray:
     """Samples per second that each pass can carry both ways, full duplex; 0 where a needed direction is missing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         down = passes["down_bps"] / (8.0 * workload.down_bytes) if workload.down_bytes else np.inf
-        up = passes["up_bps"] / (8.0 * workload.up_bytes) if workload.up_bytes else np.inf
-    return np.minimum(np.broadcast_to(down, len(passes)), np.broadcast_to(up, len(passes)))
+    return np.minimum(np.broadcast_to(down, len(passes)), answer_rates(passes, workload))
+
+
+def answer_rates(passes: np.ndarray, workload: Workload) -> np.ndarray:
+    """Return the samples per second whose answers each pass can carry up, shape ``(len(passes),)``."""
+    if not workload.up_bytes:
+        return np.full(len(passes), np.inf)
+    return passes["up_bps"] / (8.0 * workload.up_bytes)
 
 
 def groups_of(links: np.ndarray, satellites: int) -> np.ndarray:

@@ -21,14 +21,21 @@ class LinkShares:
     isl: float
     _: KW_ONLY
     message_bits: float  # of the largest small crossing
+    downlink_bits: float  # of all small crossings of the round
+    isl_bits: float  # the same, both ways
 
     def downlink_delay_s(self, rate_bps: float) -> float:
         """By how much a burst of small crossings can hold up features on a downlink."""
-        return BURST_S * (1.0 - self.downlink) + self.message_bits / rate_bps
+        burst_s = min(BURST_S * (1.0 - self.downlink), self.downlink_bits / rate_bps)
+        return burst_s + self.message_bits / rate_bps
+
+    def isl_burst_s(self, rate_bps: float) -> float:
+        """By how much a burst of small crossings can hold up features on an inter-satellite link, one of them aside."""
+        return min(BURST_S * (1.0 - self.isl), self.isl_bits / rate_bps)
 
     def isl_delay_s(self, rate_bps: float) -> float:
         """By how much a burst of small crossings can hold up features on an inter-satellite link."""
-        return BURST_S * (1.0 - self.isl) + self.message_bits / rate_bps
+        return self.isl_burst_s(rate_bps) + self.message_bits / rate_bps
 
     @classmethod
     def of(cls, workload: Workload, features: np.ndarray, samples: np.ndarray) -> LinkShares:
@@ -40,11 +47,15 @@ class LinkShares:
         down_bytes = float(samples.sum()) * workload.c3_bytes
         both_bytes = down_bytes + float(samples.sum()) * workload.up_bytes
         if not c1_bytes:
-            return cls(1.0, 1.0, message_bits=0.0)
+            return cls(1.0, 1.0, message_bits=0.0, downlink_bits=0.0, isl_bits=0.0)
         sample_bytes = max(workload.c3_bytes, workload.up_bytes if both_bytes > down_bytes else 0.0)
         message_bits = 8.0 * workload.micro_batch * sample_bytes / workload.micro_batches
         return cls(
-            c1_bytes / (c1_bytes + down_bytes), c1_bytes / (c1_bytes + both_bytes), message_bits=message_bits
+            c1_bytes / (c1_bytes + down_bytes),
+            c1_bytes / (c1_bytes + both_bytes),
+            message_bits=message_bits,
+            downlink_bits=8.0 * down_bytes,
+            isl_bits=8.0 * both_bytes,
         )
 
 

@@ -437,7 +437,7 @@ class Transport:
                         until_s=alone_until_s,
                     )
                 )
-            burst_s = shares.isl_delay_s(math.inf)
+            burst_s = shares.isl_burst_s(self.slowest_isl_bps)
             terms.append(_Terms(shares.isl, burst_s, message_bits=shares.message_bits, until_s=math.inf))
         return terms
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from mission.record import ROUNDS, read_run
 from skysplit.reference import preset_reference
+from skysplit.reference.scenario_keys import scenario_keys
 from skysplit.reference.scenario_reference import reference
 from strategies.problem.plan import Kind
 
@@ -29,6 +30,20 @@ def walked(*pages: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(WALK), *map(str, pages)],
         env=os.environ | variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("split.onboard_blocks", 'whole number or "auto"'),
+        ("ground.stations.mask_profile_deg", "list of [number, number]"),
+        ("ground.stations.blocked_by_month", "list of numbers, ≥ 0, < 1"),
+        ("imaging.areas", "list of [number, number, number, number]"),
+        ("constellation.skip", "list of texts or whole numbers"),
+    ],
+)
+def test_what_a_key_allows_is_said_of_lists_pairs_and_choices(key: str, allowed: str) -> None:
+    assert {of.dotted: of.allowed for of in scenario_keys()}.get(key) == allowed
 
 
 def test_the_page_of_scenario_keys_is_that_of_the_schema() -> None:
