@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +47,11 @@ class AverageBound:
             return heard_s
         return self._up_s(heard_s, 8.0 * self.workload.update_bytes)
 
-    def on_board_s(self) -> float:
-        """Return when satellites that train alone can all have the average, through the ground or without it."""
+    def on_board_s(self, *, below_s: float = math.inf) -> float:
+        """Return when satellites that train alone can all have the average, through the ground or without it.
+
+        ``below_s`` where that is not before it.  Raises ``NoRouteError`` where the weights never meet.
+        """
         samples = np.asarray(self.workload.samples, float)
         work_s = (
             samples * self.workload.epochs * self.workload.onboard_flops / self.problem.rates.satellite_flops
@@ -57,27 +62,33 @@ class AverageBound:
         last_s = float(trained_s.max())
         bits = 8.0 * self.workload.aggregate_bytes
         if not bits or (samples > 0).sum() < 2:
-            return last_s
+            return min(last_s, below_s)
         horizon_s = self.problem.contact_plan.horizon_s
         over_links_s = earliest_s(
             lambda until_s: self._shared_by_links(until_s, trained_s, bits), self.start_s, last_s, horizon_s
         )
+        below_s = min(below_s, math.inf if over_links_s is None else over_links_s)
+        # Two questions may tell that the ground is no sooner; when it would be takes many.
+        if below_s <= horizon_s and (
+            self._back(last_s, bits)(below_s) < 1.0 or self._heard(below_s, trained_s, bits) < 1.0
+        ):
+            return below_s
         heard_s = earliest_s(
             lambda until_s: self._heard(until_s, trained_s, bits), self.start_s, last_s, horizon_s
         )
-        ends_s = [] if over_links_s is None else [over_links_s]
-        if heard_s is not None and (over_links_s is None or heard_s < over_links_s):
-            try:
-                ends_s.append(self._up_s(heard_s, bits))
-            except NoRouteError:
-                if not ends_s:
-                    raise
-        if not ends_s:
+        if heard_s is None and math.isinf(below_s):
             raise NoRouteError(
                 f"the weights do not meet by {horizon_s:.0f} s, neither over inter-satellite links nor on the ground: "
                 f"{self._scarcest('down', self.start_s, bits)}"
             )
-        return min(ends_s)
+        if heard_s is None or heard_s >= below_s:
+            return below_s
+        try:
+            return min(self._up_s(heard_s, bits), below_s)
+        except NoRouteError:
+            if math.isinf(below_s):
+                raise
+            return below_s
 
     def _shared_by_links(self, until_s: float, trained_s: np.ndarray, bits: float) -> float:
         """1 where links join all by then, and the weights that are ready last can have got everywhere."""
@@ -111,6 +122,16 @@ class AverageBound:
     def _up_s(self, from_s: float, bits: float) -> float:
         """Return when all can have the average that is on the ground at ``from_s``; raises ``NoRouteError``."""
         horizon_s = self.problem.contact_plan.horizon_s
+        found_s = earliest_s(self._back(from_s, bits), min(from_s, self.start_s), from_s, horizon_s)
+        if found_s is None:
+            raise NoRouteError(
+                f"the average, on the ground at {from_s:.0f} s, does not reach all satellites by {horizon_s:.0f} s: "
+                f"{self._scarcest('up', from_s, bits)}"
+            )
+        return found_s
+
+    def _back(self, from_s: float, bits: float) -> Callable[[float], float]:
+        """Return what tells the part of all groups that can have by a time what the ground has at ``from_s``."""
         windows = held_from(self.network.windows, from_s)
         links = self.network.links[self.network.links["end_s"] > from_s]
         average = self.problem.state.average
@@ -131,13 +152,7 @@ class AverageBound:
             involved = np.bincount(reach.group, counted, minlength=reach.groups) > 0
             return 1.0 if involved.sum() < 2 else self._carried(reach, involved, "up", bits, from_s)
 
-        found_s = earliest_s(spread, min(from_s, self.start_s), from_s, horizon_s)
-        if found_s is None:
-            raise NoRouteError(
-                f"the average, on the ground at {from_s:.0f} s, does not reach all satellites by {horizon_s:.0f} s: "
-                f"{self._scarcest('up', from_s, bits)}"
-            )
-        return found_s
+        return spread
 
     def _scarcest(self, direction: str, from_s: float, bits: float) -> str:
         """Name the group whose passes carry least, how much that is, and what they would have to carry, for errors."""

@@ -73,11 +73,13 @@ class RoundBounds:
         """Return False only where no plan over the links inside each group ends before ``end_s``.
 
         Where the lower bound is not known, it asks at that one time what the bound asks at many until it finds the
-        earliest, and leaves out the way back of an average.
+        earliest, and leaves out the way back of an average, but that of satellites that train alone.
         """
         known_s = self._lower_bounds_s.get(group.tobytes())
         if known_s is not None:
             return self.problem.start_s + known_s < end_s
+        if self.problem.workload.on_board:
+            return AverageBound(self.problem, self._network(group)).on_board_s(below_s=end_s) < end_s
         return TrainingBound.of(self.problem, self._network(group)).may_be_heard_by(end_s)
 
     def _network(self, group: np.ndarray) -> LinkNetwork:

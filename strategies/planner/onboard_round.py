@@ -52,7 +52,7 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
         try:
             if best is not None and (
                 best.makespan_s <= bound_s + _NEAR_S
-                or best.makespan_s <= bounds.lower_bound_s(bounds.group_of(candidate)) + _NEAR_S
+                or not bounds.may_end_by(bounds.group_of(candidate), best.end_s - _NEAR_S)
             ):
                 continue
             tried = OnboardRound(powered, candidate, over_time=over_time)
