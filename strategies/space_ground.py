@@ -35,7 +35,7 @@ _ACKNOWLEDGE_S = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class SharedSteps:
-    """Steps of many satellites that wait for each other: ``under_way`` are under way, each of so many ``samples``.
+    """Steps of many satellites that wait for each other: ``concurrent`` of them, each of so many ``samples``.
 
     Beside ``round_trip_s`` a step takes until its answers are up, over all sessions at once: ``answer_rate[i]``
     (samples/s) over pass ``i``.
@@ -43,7 +43,7 @@ class SharedSteps:
 
     samples: float
     _: KW_ONLY
-    under_way: int
+    concurrent: int
     round_trip_s: float
     answer_rate: np.ndarray
 
@@ -51,7 +51,9 @@ class SharedSteps:
         """Return the samples per second of all steps while these passes are in session."""
         answered = float(self.answer_rate[passes].sum())
         return (
-            self.under_way * self.samples / (self.round_trip_s + self.samples / answered) if answered else 0.0
+            self.concurrent * self.samples / (self.round_trip_s + self.samples / answered)
+            if answered
+            else 0.0
         )
 
 

@@ -294,7 +294,7 @@ class SplitRound:
             most = min(workload.satellites_per_step, max(int(members.sum()), 1)) * workload.micro_batch
             steps = SharedSteps(
                 most,
-                under_way=1 + workload.gradient_delay,
+                concurrent=1 + workload.gradient_delay,
                 round_trip_s=float(step_s.max()) + (most / workload.micro_batch - 1.0) * compute_s,
                 answer_rate=answer_rates(self.passes, workload),
             )
