@@ -97,6 +97,23 @@ def test_rounds_after_others_that_are_passed_over_find_antennas_as_these_leave_t
     assert longest_s[1] <= longest_s[0] + 0.1  # without the first, which has all antennas to set up
 
 
+def test_rounds_that_wait_for_contacts_are_not_interpolated_where_more_may_be_planned() -> None:
+    """Each plane has its passes at other times, so that how long a round waits follows no line."""
+    passes = [(k, k % 2, 137.0 * k * k + 907.0 * t, 60.0) for t in range(60) for k in range(6)]
+    world = World(make_world(2, 3, 2, passes), (), rates=RATES, resources=Resources())
+    through_ground = StrategyConfig.parse("parallel", "topology-aware", "none")
+    waiting = case((make_workload(6, 32),) * 6, through_ground, enrolment=make_workload(6, 8, "head"))
+    whole, few, again = (
+        plan_mission(world, waiting, 0.0, **more)
+        for more in ({}, {"most_planned": 3}, {"most_planned": 3, "most_waiting": 6})
+    )
+    assert whole.binds == CONTACTS
+    assert (few.planned, again.planned) == (3, 6)
+    assert again == whole
+    at_work = case((make_workload(6, 128),) * 6)
+    assert plan_mission(IN_WORLD, at_work, 0.0, most_planned=3, most_waiting=6).planned == 3
+
+
 @pytest.mark.parametrize("mode", ["onboard-head", "downlink"])
 def test_rounds_in_which_less_and_less_is_computed_are_interpolated_over_that(mode: str) -> None:
     """As where pooled states are kept on board: what is new to them falls by the same factor from round to round."""
