@@ -218,7 +218,8 @@ def plan_mission(
     not count.
 
     Rounds that wait for contacts are not alike, whatever crosses in them: with ``most_waiting``, about so many are
-    planned where most of the time until the end of the first goes to that.
+    planned where most of the time until the end of the first goes to that, and as many as there are would end within
+    the contact plan if all took as long as the first.
 
     ``planned_before`` keeps the rounds of a case that were planned, for missions of the same case in the same world.
 
@@ -249,7 +250,9 @@ def plan_mission(
         return _asynchronous_totals(world, case, start_s, before)
     known = {0: figures_of(case.workloads[0])}
     now_s += known[0].length_s
-    if most_waiting is not None and what_binds([*before, known[0]], case.workloads[0]) == CONTACTS:
+    waits = what_binds([*before, known[0]], case.workloads[0]) == CONTACTS
+    would_end_s = now_s + (case.rounds - 1) * known[0].length_s
+    if most_waiting is not None and waits and would_end_s <= world.contact_plan.horizon_s:
         most_planned = most_waiting
     for number, following in itertools.pairwise(rounds_to_plan(case.workloads, most_planned)):
         if (passed_over := following - number - 1) > 0:

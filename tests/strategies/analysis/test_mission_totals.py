@@ -26,9 +26,11 @@ from strategies.analysis.mission_totals import (
     rounds_to_plan,
 )
 from strategies.drawn_worlds import make_problem
+from strategies.planner.checked_plan import checked_plan
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
-from strategies.problem.plan import Kind
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, Mode, PowerDrawn, Resources, StrategyConfig, Workload
 
@@ -112,6 +114,24 @@ def test_rounds_that_wait_for_contacts_are_not_interpolated_where_more_may_be_pl
     assert again == whole
     at_work = case((make_workload(6, 128),) * 6)
     assert plan_mission(IN_WORLD, at_work, 0.0, most_planned=3, most_waiting=6).planned == 3
+
+
+def test_a_mission_that_waits_too_long_to_end_is_found_so_by_a_few_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own_windows = StrategyConfig.parse("none", "own-window", "none")
+    planned: list[float] = []
+
+    def counted(problem: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
+        planned.append(problem.start_s)
+        return checked_plan(problem, strategy_config)
+
+    monkeypatch.setattr("strategies.analysis.mission_totals.checked_plan", counted)
+    with pytest.raises(NoRouteError):
+        plan_mission(
+            IN_WORLD, case((make_workload(6, 32),) * 80, own_windows), 0.0, most_planned=3, most_waiting=80
+        )
+    assert len(planned) <= 4
 
 
 @pytest.mark.parametrize("mode", ["onboard-head", "downlink"])
