@@ -234,7 +234,7 @@ def cases_of(
         split_mode=mode,
         inter_orbit="min-latency" if method == "none" else method,
         last_blocks=scenario.training.adapted_blocks or costs.blocks // _LAST_PART,
-        enrolment=workloads.enrolment(),
+        enrolment_of=workloads.enrolment,
         kept=kept,
         ground_has_labels=labels is not None,
     )

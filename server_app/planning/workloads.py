@@ -123,12 +123,13 @@ class MissionWorkloads:
             rounds[-1] = dataclasses.replace(rounds[-1], update_bytes=head_bytes)
         return tuple(rounds)
 
-    def enrolment(self) -> Workload:
+    def enrolment(self, mode: Mode | None = None) -> Workload:
         """Return what comes before round 1: features of a few images of each satellite, exactly, and their states back.
 
         Of both the ground learns how what crosses is scaled; these constants then go to all satellites, in the modes of
-        the split with the head that they train.
+        the split with the head that they train. By default the mode is the scenario's.
         """
+        mode = mode or mode_of(self.scenario)
         costs, framing, training = self.costs, self.framing, self.scenario.training
         few = [min(ENROLMENT_IMAGES, count) for count in self.samples]
         shape, attributes = (ENROLMENT_IMAGES, costs.tokens, costs.hidden), {"attempt": 0, "of": 1}
@@ -137,9 +138,9 @@ class MissionWorkloads:
         states = (ENROLMENT_IMAGES, *costs.state_shape)
         back = framing.header_bytes(MessageKind.HIDDEN, states, EXACT, {**attributes, "kept": 0}, down=False)
         # Mean and deviation of every channel of features and of states.
-        on_ground = training.shares_head or training.on_ground
+        head_on_ground = training.shares_head or mode in (Mode.FEATURES, Mode.DOWNLINK)
         channels = costs.hidden + costs.head_input_shape[-1] + (costs.hidden if costs.tail_blocks else 0)
-        values = 2 * channels + (0 if on_ground else costs.head_params)
+        values = 2 * channels + (0 if head_on_ground else costs.head_params)
         update = _VALUE_BYTES * values + framing.header_bytes(
             MessageKind.AGGREGATE, (values,), EXACT, {}, down=False
         )
@@ -156,7 +157,7 @@ class MissionWorkloads:
             Workload.from_profile(Mode.HEAD, few, sizes, schedule),
             c1_bytes=_VALUE_BYTES * costs.tokens * costs.hidden + messages * up,
             c2_bytes=_VALUE_BYTES * costs.state_values + messages * back,
-            update_bytes=0.0 if training.mode == "downlink" else update,
+            update_bytes=0.0 if mode is Mode.DOWNLINK else update,
         )
 
     def labels(self) -> Workload | None:

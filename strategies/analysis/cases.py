@@ -17,6 +17,7 @@ ONBOARD_LORA, ONBOARD_HEAD = "onboard-lora", "onboard-head"
 ANSWERS = (SPLIT, ONBOARD_LORA, ONBOARD_HEAD, IMAGES_DOWN, FEATURES_DOWN)
 
 RoundsOf = Callable[[TrainingVariant], tuple[Workload, ...]]
+EnrolmentOf = Callable[[Mode], Workload]
 
 
 def headline_of(cases: Iterable[Case]) -> tuple[str, ...]:
@@ -37,13 +38,13 @@ class CaseFactory:
     Attributes:
         rounds_of: The workload of every round, for a way of training.
         best: All strategies, with which a case is planned unless it says others.
-        enrolment: What comes before round 1 where features cross.
+        enrolment_of: What comes before round 1 where features cross, for a mode; without, nothing does.
     """
 
     rounds_of: RoundsOf
     best: StrategyConfig
     _: KW_ONLY
-    enrolment: Workload | None = None
+    enrolment_of: EnrolmentOf | None = None
 
     def __call__(
         self,
@@ -62,7 +63,7 @@ class CaseFactory:
             alias=alias,
             workloads=self.rounds_of(variant),
             strategy_config=strategy_config or self.best,
-            enrolment=self.enrolment if crosses else None,
+            enrolment=self.enrolment_of(variant.mode) if crosses and self.enrolment_of else None,
         )
 
 
@@ -72,7 +73,7 @@ def standard_cases(
     split_mode: Mode = Mode.LORA,
     inter_orbit: str = "min-latency",
     last_blocks: int = 0,
-    enrolment: Workload | None = None,
+    enrolment_of: EnrolmentOf | None = None,
     kept: Workload | None = None,
     ground_has_labels: bool = False,
 ) -> tuple[Case, ...]:
@@ -86,7 +87,7 @@ def standard_cases(
         inter_orbit: The method of the cases that use links between planes.
         last_blocks: How many of the last blocks are adapted on board where the back-propagation is truncated; 0 leaves
             that case out.
-        enrolment: What comes before round 1 where features cross.
+        enrolment_of: What comes before round 1 where features cross, for a mode; without, nothing does.
         kept: A round of the split once the ground has all features; without, that case is left out.
         ground_has_labels: Whether labels are made on the ground, so that none come down.
 
@@ -94,7 +95,7 @@ def standard_cases(
         strategies.registry.StrategyError: A strategy of another package cannot be used.
     """
     best = StrategyConfig.parse("parallel", "topology-aware", inter_orbit)
-    case = CaseFactory(rounds_of, best, enrolment=enrolment)
+    case = CaseFactory(rounds_of, best, enrolment_of=enrolment_of)
     split = TrainingVariant(split_mode)
     cases = [*_on_board_cases(case, last_blocks), *_strategy_cases(case, split)]
     cases += _registered_cases(case, split, {known.name for known in cases})

@@ -20,11 +20,13 @@ from strategies.analysis.mission_totals import Case, World, plan_figures, plan_o
 from strategies.analysis.sensitivity import break_even_of, knobs_of, mission_or_none
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import SPLIT_COLUMNS
+from strategies.problem.workload import Workload
 from strategies.uncertainty.draws import fly_draws
 from strategies.uncertainty.flight import may_be_flown
 
 # Rounds of a mission that are planned have about so many steps together, of cases in the headline and of others, and
-# are at least so many. The others are interpolated. All 20 of `paper` have 91,000.
+# are at least so many. The others are interpolated. All 20 of `paper` have 91,000. Missions that wait for contacts are
+# planned like those in the headline, for their rounds are not alike.
 _STEPS, _STEPS_OF_OTHERS = 100_000, 16_000
 _LEAST_PLANNED, _LEAST_OF_OTHERS = 6, 3
 _AS_STEPS = 10  # a satellite's part of a round without steps takes about as long to plan as so many
@@ -261,7 +263,9 @@ def _outcome(world: World, job: _AnyJob) -> Any:
         return break_even_of(world, knob, above=job.above, start_s=job.start_s, known=known)
     case = world.cases[job.case]
     if isinstance(job, _Job) and job.mission:
-        totals = mission_or_none(world, case, job.start_s, most_planned(case))
+        totals = mission_or_none(
+            world, case, job.start_s, most_planned(case), most_waiting=most_if_waiting(case)
+        )
         return None if totals is None else totals.to_json()
     if isinstance(job, _DrawJob):
         assert world.outages is not None
@@ -286,14 +290,21 @@ def _outcome(world: World, job: _AnyJob) -> Any:
 
 def most_planned(case: Case) -> int:
     """Return the number of rounds of a case's mission that a comparison plans."""
-    work = case.workloads[0]
-    if work.chained:
-        steps = work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
-    else:
-        steps = _AS_STEPS * len(work.samples)
     if case.name in ANSWERS:
-        return max(_LEAST_PLANNED, _STEPS // steps)
-    return max(_LEAST_OF_OTHERS, _STEPS_OF_OTHERS // steps)
+        return most_if_waiting(case)
+    return max(_LEAST_OF_OTHERS, _STEPS_OF_OTHERS // _steps_of(case.workloads[0]))
+
+
+def most_if_waiting(case: Case) -> int:
+    """Return the same for a mission that waits for contacts, whose rounds are not alike: as of one in the headline."""
+    return max(_LEAST_PLANNED, _STEPS // _steps_of(case.workloads[0]))
+
+
+def _steps_of(work: Workload) -> int:
+    """Steps that take about as long to plan as a round does."""
+    if work.chained:
+        return work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
+    return _AS_STEPS * len(work.samples)
 
 
 def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -321,7 +332,10 @@ def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str
 
 
 def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The missions of ``compare`` as text, a row per case: time, bytes, computing, and what binds."""
+    """The missions of ``compare`` as text, a row per case: time, bytes, computing, and what binds.
+
+    Times of missions that have rounds which are interpolated begin with ``≈``, see :data:`INTERPOLATED`.
+    """
     rows = []
     for case in comparison["cases"]:
         totals = case["mission"]
@@ -329,8 +343,9 @@ def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
         if totals is None:
             rows.append({**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "contact plan too short"})
             continue
+        about = "≈ " * (totals["planned"] < totals["rounds"])
         values = (
-            spoken_time(totals["length_s"]),
+            about + spoken_time(totals["length_s"]),
             *(spoken_bytes(totals[name]) for name in _SIZES),
             spoken_time(totals["ground_compute_s"]),
             spoken_time(totals["onboard_compute_s"]),
@@ -354,6 +369,9 @@ def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
+INTERPOLATED = (
+    "≈: some rounds are interpolated between others that are planned, so that it may be a few per cent off."
+)
 _MISSION_HEADINGS = ("mission", "down", "up", "ISL", "ground", "on board")  # the last two: computing
 
 

@@ -177,6 +177,10 @@ class PlanFigures:
         return PlanFigures(**values, busy_s=busy_s)
 
 
+# By workload, start and state of a round, and whether it is one of the mission: its figures, and the state it leaves.
+PlannedRounds = dict[tuple[Workload, float, RoundState, bool], tuple[PlanFigures, RoundState]]
+
+
 class LinkRates:
     """The mean rate of each ordered pair of nodes of a contact plan."""
 
@@ -194,7 +198,13 @@ class LinkRates:
 
 
 def plan_mission(
-    world: World, case: Case, start_s: float, *, most_planned: int | None = None
+    world: World,
+    case: Case,
+    start_s: float,
+    *,
+    most_planned: int | None = None,
+    most_waiting: int | None = None,
+    planned_before: PlannedRounds | None = None,
 ) -> MissionTotals:
     """Plan a mission round by round, each plan checked, each round beginning when the one before has ended.
 
@@ -203,8 +213,15 @@ def plan_mission(
     With ``most_planned`` no more than about so many rounds are planned: of every kind of round the first, and others
     spread over the mission. The rounds between two planned ones of a kind are interpolated over the bytes that cross,
     where these are the same over what is computed, and where that is, too, over the number of the round; see
-    docs/conformance.md. Before a round that follows others which are passed over, a short one is planned, so that
-    antennas and lasers point as the round before would leave them; it counts as no round.
+    docs/conformance.md. Before a round that follows others which are passed over, the last of these is planned, too, so
+    that antennas and lasers point as it would leave them; its own length depends on where they pointed before, and does
+    not count.
+
+    Rounds that wait for contacts are not alike, whatever crosses in them: with ``most_waiting``, about so many are
+    planned where most of the time until the end of the first goes to that, and as many as there are would end within
+    the contact plan if all took as long as the first.
+
+    ``planned_before`` keeps the rounds of a case that were planned, for missions of the same case in the same world.
 
     Raises:
         strategies.problem.network.PlanningError: A round does not end within the contact plan.
@@ -213,13 +230,17 @@ def plan_mission(
     link_rates = LinkRates(world.contact_plan)
     state = RoundState()
     now_s = start_s
+    planned_before = {} if planned_before is None else planned_before
 
     def figures_of(workload: Workload, *, is_round: bool = True) -> PlanFigures:
         nonlocal state
-        problem = world.problem(workload, now_s, state)
-        plan = _planned(problem, case) if is_round else checked_plan(problem, case.strategy_config)
-        state = RoundState(pointed=plan.pointed)
-        return plan_figures(plan, link_rates, rates)
+        key = workload, now_s, state, is_round
+        if key not in planned_before:
+            problem = world.problem(workload, now_s, state)
+            plan = _planned(problem, case) if is_round else checked_plan(problem, case.strategy_config)
+            planned_before[key] = plan_figures(plan, link_rates, rates), RoundState(pointed=plan.pointed)
+        figures, state = planned_before[key]
+        return figures
 
     before: list[PlanFigures] = []
     for workload in filter(None, (case.enrolment, case.labels)):
@@ -227,17 +248,24 @@ def plan_mission(
         now_s += before[-1].length_s
     if case.asynchronous is not None:
         return _asynchronous_totals(world, case, start_s, before)
-    chosen = rounds_to_plan(case.workloads, most_planned)
-    known: dict[int, PlanFigures] = {}
-    for number, following in itertools.zip_longest(chosen, chosen[1:], fillvalue=None):
-        assert number is not None
-        known[number] = figures_of(case.workloads[number])
-        now_s += known[number].length_s
-        if following is not None and following > number + 1:
-            # Rounds that are passed over are taken for as long as this one, but the last of them for a short one.
-            now_s += known[number].length_s * (following - number - 2)
-            state = RoundState()  # those who were pointed at a while ago have left
-            now_s += figures_of(_shortened(case.workloads[following - 1])).length_s
+    known = {0: figures_of(case.workloads[0])}
+    now_s += known[0].length_s
+    waits = what_binds([*before, known[0]], case.workloads[0]) == CONTACTS
+    would_end_s = now_s + (case.rounds - 1) * known[0].length_s
+    if most_waiting is not None and waits and would_end_s <= world.contact_plan.horizon_s:
+        most_planned = most_waiting
+    for number, following in itertools.pairwise(rounds_to_plan(case.workloads, most_planned)):
+        if (passed_over := following - number - 1) > 0:
+            if passed_over > 1:
+                # All but the last are taken for as long as this one.
+                now_s += known[number].length_s * (passed_over - 1)
+                state = RoundState()  # those who were pointed at a while ago have left
+            before_it = figures_of(case.workloads[following - 1])
+            now_s += before_it.length_s
+            if passed_over == 1:
+                known[following - 1] = before_it
+        known[following] = figures_of(case.workloads[following])
+        now_s += known[following].length_s
     figures = [_of_round(number, case.workloads, known) for number in range(case.rounds)]
     lengths_s = np.array([round_figures.length_s for round_figures in [*before, *figures]])
     ends_s = start_s + np.cumsum(lengths_s)
@@ -399,12 +427,6 @@ def rounds_to_plan(workloads: Sequence[Workload], most: int | None) -> list[int]
         elif first != last:
             chosen.add(of_kind[-1])
     return sorted(chosen)
-
-
-def _shortened(workload: Workload) -> Workload:
-    """The round with one step of each satellite at most."""
-    samples = tuple(min(count, workload.micro_batch) for count in workload.samples)
-    return dataclasses.replace(workload, samples=samples)
 
 
 def _kind(workload: Workload) -> tuple[bool, float, float]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.cases import IMAGES_DOWN, headline_of
-from strategies.analysis.mission_totals import Case, MissionTotals, World, plan_mission
+from strategies.analysis.mission_totals import Case, MissionTotals, PlannedRounds, World, plan_mission
 from strategies.problem.network import NoRouteError
 from strategies.problem.workload import Mode, Workload
 
@@ -26,7 +26,7 @@ _STEP = 4.0  # a number is first tried this many times as large and as small, th
 _STEPS = 2
 _WITHIN = 0.08  # where the break-even lies between, relative: its middle is at most 4 % off
 _ASIDE = 0.03  # how far beside the place where a break-even is expected it is tried, relative
-_FEW_PLANNED = 4  # rounds of a mission, where these show that it is not among the first
+_FEW_PLANNED = 3  # rounds of a mission, where these show that it is not among the first
 _NEAR = 1.5  # missions up to so many times as long as the shortest have all their rounds planned
 _TERA, _MEGA, _KILO = 1e12, 1e6, 1e3
 
@@ -159,8 +159,9 @@ def lengths_of(
     headline = headline_of(world.cases)
     cases = {case.name: case for case in world.cases if case.name in headline}
     given = {name: known[name] for name, case in cases.items() if known is not None and not touched(case)}
+    planned: dict[str, PlannedRounds] = {name: {} for name in cases}
     missions = {
-        name: mission_or_none(world, case, start_s, _FEW_PLANNED)
+        name: mission_or_none(world, case, start_s, _FEW_PLANNED, planned_before=planned[name])
         for name, case in cases.items()
         if name not in given
     }
@@ -169,16 +170,30 @@ def lengths_of(
     for name in near if len(near) > 1 else ():
         mission = missions.get(name)
         if mission is not None and mission.planned < mission.rounds:
-            lengths[name] = _length_s(mission_or_none(world, cases[name], start_s, None))
+            whole = mission_or_none(world, cases[name], start_s, None, planned_before=planned[name])
+            lengths[name] = _length_s(whole)
     return lengths
 
 
 def mission_or_none(
-    world: World, case: Case, start_s: float, most_planned: int | None
+    world: World,
+    case: Case,
+    start_s: float,
+    most_planned: int | None,
+    *,
+    most_waiting: int | None = None,
+    planned_before: PlannedRounds | None = None,
 ) -> MissionTotals | None:
     """The totals of a case's mission; ``None`` where it does not end inside the contact plan."""
     try:
-        return plan_mission(world, case, start_s, most_planned=most_planned)
+        return plan_mission(
+            world,
+            case,
+            start_s,
+            most_planned=most_planned,
+            most_waiting=most_waiting,
+            planned_before=planned_before,
+        )
     except NoRouteError:
         return None
 

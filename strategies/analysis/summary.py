@@ -37,7 +37,7 @@ def summary_lines(comparison: Mapping[str, Any]) -> list[str]:
     first = winner_of(length_s)
     if first is None:
         return ["No answer: no mission ends within the contact plan. Plan for longer, with horizon_h."]
-    lines = [_answer(missions, length_s, first, comparison["rounds"])]
+    lines = [_answer(missions, length_s, first, comparison["rounds"]), *_interpolated(missions)]
     ground_has_labels = comparison.get("ground_has_labels", False)
     lines += _of_the_split(length_s, first, on_board, ground_has_labels=ground_has_labels)
     if SPLIT in length_s:
@@ -64,6 +64,16 @@ def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: s
     return f"{pays}: {number}" + (f"; {', '.join(spoken)}" if spoken else "") + f".{close}"
 
 
+def _interpolated(missions: Mapping[str, Any]) -> Iterator[str]:
+    """Say of which missions some rounds are interpolated."""
+    for name, mission in missions.items():
+        if mission and mission["planned"] < mission["rounds"]:
+            yield (
+                f"{_capital(_CALLED[name])}: {mission['planned']} of {mission['rounds']} rounds are planned, the "
+                "others interpolated between them."
+            )
+
+
 def _of_the_split(
     length_s: Mapping[str, float], first: str, on_board: str, *, ground_has_labels: bool
 ) -> Iterator[str]:
@@ -73,8 +83,7 @@ def _of_the_split(
     if SPLIT not in length_s:
         yield "The split does not end within the contact plan: plan for longer, with horizon_h."
         return
-    ratio = _factor(length_s[SPLIT] / length_s[first])
-    yield "The split takes as long." if ratio == "1" else f"The split takes {ratio} times as long."
+    yield f"The split takes {_times_as_long(length_s[SPLIT] / length_s[first])}."
     if first == on_board:
         return
     left = {name: length for name, length in length_s.items() if name != IMAGES_DOWN}
@@ -95,6 +104,8 @@ def _of_the_split(
         against = f"{_CALLED[on_board]} does not end within the contact plan"
     else:
         against = f"{spoken_time(left[SPLIT])} against {spoken_time(left[on_board])} for {_CALLED[on_board]}"
+        if max(left[SPLIT], left[on_board]) < _LEVEL * min(left[SPLIT], left[on_board]):
+            against += ", less than 5 % apart"
     pays = "pays" if next_best == SPLIT else "does not pay either"
     yield f"Where the {kept} must stay on board{also}, the split {pays}: {against}."
 
@@ -155,10 +166,10 @@ def _closed_form(rho: Mapping[str, Any] | None, on_board: str) -> Iterator[str]:
         return
     law, planned = rho["law"], rho["planned"]
     sentence = (
-        f"By the closed form, the first round of the split takes {_factor(law, 2)} times as long as one of "
-        f"{_CALLED[on_board]} ({_bound_by(rho)}). By the plan it takes {_factor(planned, 2)} times as long"
+        f"By the closed form, the first round of the split takes {_times_as_long(law, 2)} as one of "
+        f"{_CALLED[on_board]} ({_bound_by(rho)}). By the plan it takes {_times_as_long(planned, 2)}"
     )
-    sentence += f", and the mission {_factor(rho['mission'], 2)} times." if rho["mission"] else "."
+    sentence += f", and the mission {_times_as_long(rho['mission'], 2)}." if rho["mission"] else "."
     if max(law / planned, planned / law) > _AGREES:
         sentence += (
             " The closed form ignores waiting for contacts, set-up, the uplink, round trips and the return of "
@@ -169,6 +180,12 @@ def _closed_form(rho: Mapping[str, Any] | None, on_board: str) -> Iterator[str]:
 
 def _bound_by(rho: Mapping[str, Any]) -> str:
     return "bound by the downlink" if rho["bound_by"] == "transfer" else "bound by computing on the ground"
+
+
+def _times_as_long(ratio: float, digits: int = 3) -> str:
+    """A ratio of two lengths in words."""
+    factor = _factor(ratio, digits)
+    return "as long" if factor == "1" else f"{factor} times as long"
 
 
 def _factor(ratio: float, digits: int = 3) -> str:

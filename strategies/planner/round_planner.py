@@ -58,7 +58,7 @@ def plan_round(problem: PlanningProblem, strategy_config: StrategyConfig) -> Pla
     if best is None:
         assert failure is not None
         raise failure
-    return dataclasses.replace(_as_used(best), lower_bound_s=bound_s)
+    return dataclasses.replace(_as_used(best, problem), lower_bound_s=bound_s)
 
 
 def _require_plannable(problem: PlanningProblem) -> None:
@@ -77,8 +77,11 @@ def _require_plannable(problem: PlanningProblem) -> None:
         raise PlanningError("onboard_share: a round under way is planned anew without a share on board")
 
 
-def _as_used(plan: Plan) -> Plan:
-    """The plan with the strategies that it uses: links over which nothing goes are not among them."""
+def _as_used(plan: Plan, problem: PlanningProblem) -> Plan:
+    """The plan with the strategies that it uses: links over which nothing goes are not among them.
+
+    Lasers that it does not use stay where they point.
+    """
     rows, strategy_config, pointed = plan.activities, plan.strategy_config, plan.pointed
     used = rows["link"][rows["bytes"] > 0]
     if not (used == LinkKind.INTRA_ISL).any():
@@ -89,7 +92,16 @@ def _as_used(plan: Plan) -> Plan:
         rows.flags.writeable = False
         satellites = len(plan.finish_s)
         pointed = frozenset(pair for pair in pointed if max(pair) >= satellites)
+        pointed |= _standing_lasers(problem, plan.end_s)
     return dataclasses.replace(plan, strategy_config=strategy_config, activities=rows, pointed=pointed)
+
+
+def _standing_lasers(problem: PlanningProblem, end_s: float) -> frozenset[tuple[int, int]]:
+    """The lasers that point at each other when a round starts, and whose contact lasts beyond its end."""
+    contacts = problem.contact_plan.of_kind(LinkKind.INTER_ISL)
+    lasts = contacts[(contacts["start_s"] <= problem.start_s) & (contacts["end_s"] > end_s)]
+    pairs = set(zip(lasts["source"].tolist(), lasts["target"].tolist(), strict=True))
+    return frozenset(pair for pair in problem.state.pointed if pair in pairs)
 
 
 def _window_s(bound_s: float) -> float:

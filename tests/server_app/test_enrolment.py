@@ -74,6 +74,21 @@ def test_the_head_goes_up_where_satellites_train_it(contacts: ContactPlan, head:
     assert (update > 4 * (4 * COSTS.hidden + COSTS.head_params)) == (head == "per-satellite")
 
 
+@pytest.mark.parametrize(
+    "training", [{"mode": "lora"}, {"mode": "downlink"}, {"labels": "ground"}, {"mode": "onboard-lora"}]
+)
+def test_a_comparison_enrols_every_case_alike_whatever_mode_the_scenario_trains_in(
+    contacts: ContactPlan, training: dict[str, str]
+) -> None:
+    changes = {f"training.{key}": value for key, value in training.items()}
+    workloads = MissionWorkloads(load_scenario("walker-12", SMALL | changes), COSTS, samples=SAMPLES)
+    constants = 4 * 4 * COSTS.hidden
+    assert constants < workloads.enrolment(Mode.FEATURES).update_bytes < constants + 400
+    for mode in (Mode.HEAD, Mode.LORA):
+        update = workloads.enrolment(mode).update_bytes - 4 * COSTS.head_params
+        assert constants < update < constants + 400
+
+
 @pytest.mark.parametrize("fault", ["missing", "early", "short"])
 def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
     scenario: Scenario, contacts: ContactPlan, fault: str

@@ -26,9 +26,11 @@ from strategies.analysis.mission_totals import (
     rounds_to_plan,
 )
 from strategies.drawn_worlds import make_problem
+from strategies.planner.checked_plan import checked_plan
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
-from strategies.problem.plan import Kind
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, Mode, PowerDrawn, Resources, StrategyConfig, Workload
 
@@ -95,6 +97,41 @@ def test_rounds_after_others_that_are_passed_over_find_antennas_as_these_leave_t
     assert few.planned == 5 < whole.planned == 20
     longest_s = [np.diff(mission.round_ends_s).max() for mission in (whole, few)]
     assert longest_s[1] <= longest_s[0] + 0.1  # without the first, which has all antennas to set up
+
+
+def test_rounds_that_wait_for_contacts_are_not_interpolated_where_more_may_be_planned() -> None:
+    """Each plane has its passes at other times, so that how long a round waits follows no line."""
+    passes = [(k, k % 2, 137.0 * k * k + 907.0 * t, 60.0) for t in range(60) for k in range(6)]
+    world = World(make_world(2, 3, 2, passes), (), rates=RATES, resources=Resources())
+    through_ground = StrategyConfig.parse("parallel", "topology-aware", "none")
+    waiting = case((make_workload(6, 32),) * 6, through_ground, enrolment=make_workload(6, 8, "head"))
+    whole, few, again = (
+        plan_mission(world, waiting, 0.0, **more)
+        for more in ({}, {"most_planned": 3}, {"most_planned": 3, "most_waiting": 6})
+    )
+    assert whole.binds == CONTACTS
+    assert (few.planned, again.planned) == (3, 6)
+    assert again == whole
+    at_work = case((make_workload(6, 128),) * 6)
+    assert plan_mission(IN_WORLD, at_work, 0.0, most_planned=3, most_waiting=6).planned == 3
+
+
+def test_a_mission_that_waits_too_long_to_end_is_found_so_by_a_few_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own_windows = StrategyConfig.parse("none", "own-window", "none")
+    planned: list[float] = []
+
+    def counted(problem: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
+        planned.append(problem.start_s)
+        return checked_plan(problem, strategy_config)
+
+    monkeypatch.setattr("strategies.analysis.mission_totals.checked_plan", counted)
+    with pytest.raises(NoRouteError):
+        plan_mission(
+            IN_WORLD, case((make_workload(6, 32),) * 80, own_windows), 0.0, most_planned=3, most_waiting=80
+        )
+    assert len(planned) <= 4
 
 
 @pytest.mark.parametrize("mode", ["onboard-head", "downlink"])

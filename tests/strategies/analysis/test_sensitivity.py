@@ -11,7 +11,7 @@ from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
 from strategies.analysis.cases import headline_of, standard_cases
-from strategies.analysis.mission_totals import Case, MissionTotals, World
+from strategies.analysis.mission_totals import Case, MissionTotals, World, plan_mission
 from strategies.analysis.sensitivity import (
     BreakEven,
     Knob,
@@ -22,8 +22,11 @@ from strategies.analysis.sensitivity import (
     with_satellites,
     with_stations,
 )
+from strategies.planner.checked_plan import checked_plan
+from strategies.problem.plan import Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.training_variant import TrainingVariant
-from strategies.problem.workload import ComputeRates, Mode, Resources, Workload
+from strategies.problem.workload import ComputeRates, Mode, Resources, StrategyConfig, Workload
 
 CONTACTS = make_world(
     2, 2, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(20) for k in range(4)]
@@ -174,7 +177,9 @@ def test_missions_that_are_about_as_short_are_planned_with_all_their_rounds(
     }
     asked: list[tuple[str, int | None]] = []
 
-    def mission(world: World, case: Case, start_s: float, *, most_planned: int | None) -> MissionTotals:
+    def mission(
+        world: World, case: Case, start_s: float, *, most_planned: int | None, **_: object
+    ) -> MissionTotals:
         asked.append((case.name, most_planned))
         length_s = planned[case.name] - 10.0 * (most_planned is None and case.name == "features-down")
         return MissionTotals(
@@ -190,3 +195,25 @@ def test_missions_that_are_about_as_short_are_planned_with_all_their_rounds(
     planned["split"] = 50.0
     assert winner_of(lengths_of(one, 0.0)) == "split"
     assert None not in dict(asked).values()
+
+
+def test_rounds_that_are_planned_already_are_not_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = world()
+    longer = [dataclasses.replace(case, workloads=case.workloads[:1] * 6) for case in one.cases]
+    split = next(case for case in longer if case.name == "split")
+    level = dataclasses.replace(split, name="features-down")  # as short, so that both are planned whole
+    one = dataclasses.replace(one, cases=(split, level))
+    planned: list[float] = []
+
+    def counted(problem: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
+        planned.append(problem.start_s)
+        return checked_plan(problem, strategy_config)
+
+    whole_s = plan_mission(one, split, 0.0).length_s
+    monkeypatch.setattr("strategies.analysis.mission_totals.checked_plan", counted)
+    assert lengths_of(one, 0.0) == {"split": whole_s, "features-down": whole_s}
+    few, whole = (
+        4,
+        6,
+    )  # first, second, last and the one before that; of these the first two are as in the whole
+    assert len(planned) == 2 * (few + whole - 2)

@@ -24,7 +24,8 @@ UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 def mission(length_s: float | None, size: float = 1e9) -> dict | None:
     if length_s is None:
         return None
-    return {"length_s": length_s, "down_bytes": size, "up_bytes": size / 50, "binds": "the downlink"}
+    sizes = {"down_bytes": size, "up_bytes": size / 50}
+    return {"length_s": length_s, **sizes, "binds": "the downlink", "planned": 20, "rounds": 20}
 
 
 def comparison(lengths: dict[str, float | None], **more: object) -> dict:
@@ -97,6 +98,25 @@ def test_beside_a_split_that_trains_a_head_the_answer_on_board_is_a_head() -> No
     assert "as one of training the head on board" in said[-1]
     assert said[-1].count("1,250 times") == 1
     assert "LoRA" not in " ".join(said)
+
+
+def test_missions_that_are_interpolated_in_part_are_named() -> None:
+    found = comparison({SPLIT: 5.0, ONBOARD_LORA: 4.0})
+    assert "interpolated" not in " ".join(summary_lines(found))
+    found["cases"][0]["mission"]["planned"] = 6
+    assert summary_lines(found)[1].startswith(
+        "The split: 6 of 20 rounds are planned, the others interpolated"
+    )
+
+
+def test_missions_that_take_about_as_long_are_said_to() -> None:
+    lengths_s = {SPLIT: 419.0, ONBOARD_LORA: 418.0, IMAGES_DOWN: 100.0, FEATURES_DOWN: 417.0}
+    rho = {"law": 1.0, "planned": 0.999, "mission": 1.002, "bound_by": "transfer"}
+    said = " ".join(summary_lines(comparison(lengths_s, rho=rho)))
+    assert "6.98 min against 6.97 min for on-board LoRA, less than 5 % apart." in said
+    assert "1 times" not in said
+    assert "takes as long as one of on-board LoRA (" in said
+    assert "By the plan it takes as long, and the mission as long." in said
 
 
 @given(lengths)

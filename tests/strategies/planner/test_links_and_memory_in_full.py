@@ -156,3 +156,18 @@ def test_lasers_between_planes_that_stand_after_a_round_on_board_need_no_acquisi
     require_feasible(second, following)
     assert first.makespan_s > 20.0 > second.makespan_s >= second.lower_bound_s
     assert first.pointed
+
+
+def test_lasers_between_planes_stand_through_a_round_in_which_nothing_crosses() -> None:
+    """The ground trains alone: images come down, it computes for a round, and the head goes up to all."""
+    world = make_world(2, 3, 1, [(0, 0, 0.0, 3600.0)])
+    images = make_workload(6, 16, mode="downlink")
+    nothing = dataclasses.replace(images, c1_bytes=0.0)
+    resources, now_s, state, lengths_s = Resources(acquisition_s=20.0), 0.0, RoundState(), []
+    for work in (images, nothing, dataclasses.replace(nothing, update_bytes=1e3)):
+        problem = make_problem(world, work, now_s, rates=RATES, resources=resources, state=state)
+        plan = plan_round(problem, LADDER["e"])
+        require_feasible(plan, problem)
+        lengths_s.append(plan.makespan_s)
+        now_s, state = plan.end_s, RoundState(pointed=plan.pointed)
+    assert lengths_s[0] > 20.0 > lengths_s[2]
