@@ -411,7 +411,7 @@ def made_up_comparison() -> dict[str, Any]:
     times = dict.fromkeys(("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS), 5400.0)
     sizes = {"down_bytes": 286e9, "up_bytes": 2.98e9, "isl_bytes": 518e9}
     mission = {"length_s": 9860.0, "ground_compute_s": 1180.0, "onboard_compute_s": 7e5, "onboard_energy_j": 9e6,
-               "binds": "computing on the ground", **sizes}  # fmt: skip
+               "binds": "computing on the ground", "planned": 3, "rounds": 20, **sizes}  # fmt: skip
     title = "on-board LoRA in the last 6 blocks, the others computed once"
     cases = [
         {"name": name, "title": f"{title}, {name}", "mission": mission, "starts": 1, "gap_to_bound": 0.02,

@@ -116,7 +116,8 @@ def test_the_report_has_the_ablation_once_it_was_asked_for(
 
 def a_case(name: str, title: str, ends_s: list[float]) -> dict[str, Any]:
     mission = {"length_s": ends_s[-1], "round_ends_s": ends_s, "down_bytes": 3e6, "up_bytes": 2e5, "isl_bytes": 0.0,
-               "ground_compute_s": 1.0, "onboard_compute_s": 1.0, "binds": "the downlink"}  # fmt: skip
+               "ground_compute_s": 1.0, "onboard_compute_s": 1.0, "binds": "the downlink",
+               "planned": len(ends_s), "rounds": len(ends_s)}  # fmt: skip
     times = dict.fromkeys(("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS), ends_s[0])
     sizes = {"down_bytes": 3e6, "up_bytes": 2e5, "isl_bytes": 0.0, "gap_to_bound": 0.0}
     return {"name": name, "title": title, "mission": mission, "starts": 1, "ratio_to": {}, **times, **sizes}
