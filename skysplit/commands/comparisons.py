@@ -96,6 +96,10 @@ def compare(
     resolved = read_scenario(scenario, settings)
     if draws:
         require_outages(resolved)
+    try:
+        accuracy = _accuracies(curve) if curve else []
+    except ValueError as error:
+        fail(str(error))
     contacts = planned_contacts(resolved)
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     try:
@@ -103,8 +107,7 @@ def compare(
             resolved = chosen_cut(resolved, contacts)
             samples = samples_of(resolved, contacts)
             profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
-        accuracy = _accuracies(curve) if curve else []
-        if len(accuracy) > 1:  # missions of as many rounds as the run had
+        if accuracy:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
             resolved = resolved.model_copy(update={"training": training})
         asked: dict[str, Any] = {"sensitivity": sensitivity, "schedules": schedules, "draws": draws}
@@ -225,7 +228,11 @@ def comparison_table(rows: list[dict[str, str]], console: Terminal) -> Table:
 
 
 def _accuracies(run: Path) -> list[float]:
-    """Test score after each round of a run, per cent."""
+    """Return the test score after each round of a run, per cent.
+
+    Raises:
+        ValueError: The directory is not that of a run, or its run has a single round, whose gain is not known.
+    """
     import pyarrow.parquet as pq
 
     path = run / "rounds.parquet"
@@ -234,4 +241,6 @@ def _accuracies(run: Path) -> list[float]:
     table = pq.read_table(path)
     score = "test_score" if "test_score" in table.column_names else "test_accuracy"  # of an older version
     by_round = dict(zip(table["round"].to_pylist(), table[score].to_pylist(), strict=True))
+    if len(by_round) < 2:
+        raise ValueError(f"--curve: found {len(by_round)} round in {path}; allowed is a run of two or more")
     return [100.0 * by_round[number] for number in sorted(by_round)]

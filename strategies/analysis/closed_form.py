@@ -59,14 +59,15 @@ def add_mission_times(comparison: Mapping[str, Any], accuracy: Sequence[float]) 
 
     Raises ``ValueError`` for a curve of more rounds than the missions have.
     """
-    if len(accuracy) > 1:
-        for case in comparison["cases"]:
-            if (mission := case["mission"]) is None:
-                continue
-            if len(accuracy) > mission["rounds"]:
-                raise ValueError(f"curve: found {len(accuracy)} rounds, the mission has {mission['rounds']}")
-            ends_s = [end_s - mission["start_s"] for end_s in mission["round_ends_s"][: len(accuracy)]]
-            case |= mission_time_per_point(accuracy, ends_s, max(accuracy))
+    if not accuracy:
+        return
+    for case in comparison["cases"]:
+        if (mission := case["mission"]) is None:
+            continue
+        if len(accuracy) > mission["rounds"]:
+            raise ValueError(f"curve: found {len(accuracy)} rounds, the mission has {mission['rounds']}")
+        ends_s = [end_s - mission["start_s"] for end_s in mission["round_ends_s"][: len(accuracy)]]
+        case |= mission_time_per_point(accuracy, ends_s, max(accuracy))
 
 
 def _bits_down(split: Workload) -> float:

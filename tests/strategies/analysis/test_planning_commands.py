@@ -162,6 +162,13 @@ def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(
     assert "images-down: raw images down, the ground trains alone" in page
 
 
+def test_a_run_of_one_round_is_no_curve(tmp_path) -> None:
+    pq.write_table(pa.table({"round": [1, 1], "test_score": [0.5, 0.5]}), tmp_path / "rounds.parquet")
+    said = refused("compare", "paper", "--starts", "1", "--curve", str(tmp_path))
+    assert "--curve: found 1 round" in said
+    assert "allowed is a run of two or more" in said
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
