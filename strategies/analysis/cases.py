@@ -121,7 +121,7 @@ def _on_board_cases(case: CaseFactory, last_blocks: int) -> list[Case]:
         case("onboard-lora-cached", "on-board LoRA, embedding computed once", cached),
     ]
     if last_blocks:
-        blocks = f"{last_blocks} block{'s' * (last_blocks > 1)}"
+        blocks = f"{last_blocks} blocks" if last_blocks > 1 else "block"
         title = f"on-board LoRA in the last {blocks}, the others computed once"
         cases.append(
             case("onboard-lora-truncated", title, dataclasses.replace(cached, adapted_blocks=last_blocks))
