@@ -50,11 +50,9 @@ class SharedSteps:
     def rate(self, passes: np.ndarray) -> float:
         """Return the samples per second of all steps while these passes are in session."""
         answered = float(self.answer_rate[passes].sum())
-        return (
-            self.concurrent * self.samples / (self.round_trip_s + self.samples / answered)
-            if answered
-            else 0.0
-        )
+        if not answered:
+            return 0.0
+        return self.concurrent * self.samples / (self.round_trip_s + self.samples / answered)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from report.charts.gantt import time_unit
 from report.page import View, figure_markup, marked, page, table
 from report.still import INK
 from strategies.analysis.cases import SPLIT
-from strategies.analysis.compare import INTERPOLATED, headings_of, mission_rows, round_rows
+from strategies.analysis.compare import headings_of, interpolation_note, mission_rows, round_rows
 from strategies.analysis.summary import summary_lines
 from strategies.problem.plan import SPLIT_COLUMNS
 
@@ -74,8 +74,8 @@ def cases_table(comparison: Mapping[str, Any]) -> str:
 def missions_table(comparison: Mapping[str, Any]) -> str:
     """Markup of a table with a row per case: the whole mission, in time, bytes and computing."""
     rows = mission_rows(comparison)
-    note = any(row["mission"].startswith(INTERPOLATED[0]) for row in rows) * f"<p>{INTERPOLATED}</p>"
-    return _table(rows, "The whole mission of every case in figures") + note
+    table, note = _table(rows, "The whole mission of every case in figures"), interpolation_note(rows)
+    return f"{table}<p>{note}</p>" if note else table
 
 
 def _table(rows: list[dict[str, str]], caption: str) -> str:

@@ -155,7 +155,7 @@ def _conditions(scenario: Scenario, contacts: ContactPlan, samples: Sequence[int
 
 def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, Any], starts: int) -> None:
     """Print the summary, the tables of missions and rounds, and what the cases are."""
-    from strategies.analysis.compare import INTERPOLATED, mission_rows, part_rows, round_rows
+    from strategies.analysis.compare import interpolation_note, mission_rows, part_rows, round_rows
     from strategies.analysis.summary import summary_lines
     from strategies.uncertainty.draws import draw_rows
 
@@ -179,8 +179,8 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
         tables.insert(2, (title, draw_rows(drawn)))
     for title, rows in tables:
         wide.print_table(title, comparison_table(rows, wide))
-        if any(row.get("mission", "").startswith(INTERPOLATED[0]) for row in rows):
-            wide.say(INTERPOLATED)
+        if note := interpolation_note(rows):
+            wide.say(note)
     console.print(
         *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
     )

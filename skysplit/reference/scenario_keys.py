@@ -103,19 +103,18 @@ def _allowed(field: FieldInfo) -> str:
 
 def _words(kind: Any) -> str:
     """A kind of value, with its bounds where the kind itself has some."""
-    values = get_args(kind)
-    match get_origin(kind):
-        case annotation if annotation is Annotated:
-            constraints = [part for field in values[1:] for part in getattr(field, "metadata", [field])]
-            return ", ".join([_words(values[0]), *_bounds(constraints)])
-        case literal if literal is Literal:
-            return ", ".join(toml_value(value) for value in values)
-        case union if union in (Union, UnionType):
-            return " or ".join(_words(choice) for choice in values if choice is not type(None))
-        case several if several is tuple and values[-1] is Ellipsis:
-            return f"list of {_plural(values[0])}"
-        case several if several is tuple:
-            return f"[{', '.join(_words(_bare(value)) for value in values)}]"
+    origin, values = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        constraints = [part for field in values[1:] for part in getattr(field, "metadata", [field])]
+        return ", ".join([_words(values[0]), *_bounds(constraints)])
+    if origin is Literal:
+        return ", ".join(toml_value(value) for value in values)
+    if origin in (Union, UnionType):
+        return " or ".join(_words(choice) for choice in values if choice is not type(None))
+    if origin is tuple and values[-1] is Ellipsis:
+        return f"list of {_plural(values[0])}"
+    if origin is tuple:
+        return f"[{', '.join(_words(_bare(value)) for value in values)}]"
     return _WORDS.get(kind, str(kind))
 
 

@@ -334,7 +334,7 @@ def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str
 def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     """The missions of ``compare`` as text, a row per case: time, bytes, computing, and what binds.
 
-    Times of missions that have rounds which are interpolated begin with ``≈``, see :data:`INTERPOLATED`.
+    Times of missions that have rounds which are interpolated begin with ``≈``, see :func:`interpolation_note`.
     """
     rows = []
     for case in comparison["cases"]:
@@ -343,7 +343,7 @@ def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
         if totals is None:
             rows.append({**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "contact plan too short"})
             continue
-        about = "≈ " * (totals["planned"] < totals["rounds"])
+        about = f"{_ABOUT} " * (totals["planned"] < totals["rounds"])
         values = (
             about + spoken_time(totals["length_s"]),
             *(spoken_bytes(totals[name]) for name in _SIZES),
@@ -369,10 +369,15 @@ def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-INTERPOLATED = (
-    "≈: some rounds are interpolated between others that are planned, so that it may be a few per cent off."
-)
+_ABOUT = "≈"
 _MISSION_HEADINGS = ("mission", "down", "up", "ISL", "ground", "on board")  # the last two: computing
+
+
+def interpolation_note(rows: Iterable[Mapping[str, str]]) -> str:
+    """Return what the mark of :func:`mission_rows` means; empty where none of the rows has it."""
+    if not any(row.get("mission", "").startswith(_ABOUT) for row in rows):
+        return ""
+    return f"{_ABOUT}: some rounds are interpolated between others that are planned, so that it may be a few per cent off."
 
 
 def round_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -212,8 +212,6 @@ def test_rounds_that_are_planned_already_are_not_planned_again(monkeypatch: pyte
     whole_s = plan_mission(one, split, 0.0).length_s
     monkeypatch.setattr("strategies.analysis.mission_totals.checked_plan", counted)
     assert lengths_of(one, 0.0) == {"split": whole_s, "features-down": whole_s}
-    few, whole = (
-        4,
-        6,
-    )  # first, second, last and the one before that; of these the first two are as in the whole
+    # The few are the first, the second, the last and the one before that; the first two are as in the whole.
+    few, whole = 4, 6
     assert len(planned) == 2 * (few + whole - 2)
