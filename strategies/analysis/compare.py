@@ -377,7 +377,7 @@ def interpolation_note(rows: Iterable[Mapping[str, str]]) -> str:
     """Return what the mark of :func:`mission_rows` means; empty where none of the rows has it."""
     if not any(row.get("mission", "").startswith(_ABOUT) for row in rows):
         return ""
-    return f"{_ABOUT}: some rounds are interpolated between others that are planned, so that it may be a few per cent off."
+    return f"{_ABOUT}: some rounds are interpolated between others that are planned, so it may be a few per cent off."
 
 
 def round_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
