@@ -79,7 +79,7 @@ def drawn(draw: random.Random) -> World:
             "planning.samples": draw.choice([32, 128]),
             "planning.image_bytes": draw.choice([3072.0, 60_000.0, 1_000_000.0]),
             "training.rounds": 2,
-            "training.augment": draw.choice(["none", "dihedral"]),
+            "training.augment": draw.choice(["none", "dihedral", "token-dihedral"]),
         },
     )
     contacts = contact_plan_of(scenario, constellation_of(scenario))

@@ -26,7 +26,6 @@ from orbit.imaging.numbered_images import ImageRange, positions
 from relay.wire.manifest import MessageKind
 from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates
-from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
 from splitmodel.imagery.views import view
 from splitmodel.parts import Embedding, Tail, head_input
@@ -137,7 +136,6 @@ class OnBoard:
         images: The satellite's share, in the model's bands.
         embedding: With a preprocessing for these images.
         task: What the images are labelled for.
-        token_grid: Where the ground turns the grid of tokens instead of the images: that grid.
         tail: Frozen blocks between what returns and the head, where there are some.
     """
 
@@ -145,7 +143,6 @@ class OnBoard:
     embedding: Embedding
     _: KW_ONLY
     task: Task
-    token_grid: PatchGrid | None = None
     tail: Tail | None = None
 
     def features(self, batch: Batch) -> Tensor:
@@ -178,7 +175,7 @@ class OnBoard:
     def targets(self, batch: Batch) -> Tensor:
         """Targets of a batch, each under the view of its image."""
         as_they_are = self.plain_targets(batch.indices)
-        return self.task.under_views(as_they_are, batch.views, self.token_grid)
+        return self.task.under_views(as_they_are, batch.views)
 
     def plain_targets(self, indices: NDArray[np.int64]) -> Tensor:
         """Targets of images as they are."""

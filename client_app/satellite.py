@@ -92,12 +92,10 @@ class Satellite:
             mean=self.run_config.band_means,
             deviation=self.run_config.band_deviations,
         )
-        turns_tokens = self.training.augment == "token-dihedral"
         return OnBoard(
             images,
             embedding,
             task=task,
-            token_grid=embedding.grid if turns_tokens else None,
             tail=tail,
         )
 

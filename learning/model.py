@@ -21,12 +21,19 @@ def base_of(model: Model) -> str | Path:
 
 
 def with_cut(scenario: Scenario, onboard_blocks: int, head_blocks: int | None = None) -> Scenario:
-    """Return the scenario with this cut and no limit to choose one by; ``head_blocks`` stays as it is by default."""
-    split = scenario.split
+    """Return the scenario with this cut and no limit to choose one by; ``head_blocks`` stays as it is by default.
+
+    Tokens cannot be turned behind blocks: with some on board, pixels are.
+    """
+    split, training = scenario.split, scenario.training
     if head_blocks is None:
         head_blocks = split.head_blocks
     update = {"onboard_blocks": onboard_blocks, "head_blocks": head_blocks}
-    return scenario.model_copy(update={"split": split.model_copy(update=update | no_limits())})
+    if onboard_blocks and training.augment == "token-dihedral":
+        training = training.model_copy(update={"augment": "dihedral"})
+    return scenario.model_copy(
+        update={"split": split.model_copy(update=update | no_limits()), "training": training}
+    )
 
 
 def no_limits() -> dict[str, float]:

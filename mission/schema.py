@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -861,9 +862,9 @@ class Training(Table):
     )
     weight_decay: NotNegative = 0.0
     clip_update: NotNegative = Field(
-        0.0,
+        1.0,
         description="how far a step may move the adapter (or the whole backbone), and the head by itself: root mean "
-        "square, in learning rates; a longer step is shortened; 0 shortens none, 1 is for joint steps whose loss leaps",
+        "square, in learning rates; a longer step is shortened; 0 shortens none (default without a shared adapter: 0)",
     )
     proximal: NotNegative = Field(
         0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"
@@ -886,9 +887,10 @@ class Training(Table):
     )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
     augment: Literal["none", "dihedral", "token-dihedral"] = Field(
-        "dihedral",
-        description="dihedral: the eight flips and rotations; token-dihedral: images cross once and the ground turns "
-        "the grid of their tokens (mode lora, or labels on the ground)",
+        "token-dihedral",
+        description="dihedral: the eight flips and rotations of pixels; token-dihedral: images cross once and the "
+        "ground turns their tokens (mode lora, or labels on the ground, without blocks on board; default elsewhere: "
+        "dihedral)",
     )
     device: str = Field(
         "auto", min_length=1, description="auto, cpu, cuda, cuda:N, mps: where the backbone runs"
@@ -918,7 +920,9 @@ class Training(Table):
             return values
         on_ground = values.get("labels") == "ground"
         if on_ground or values.get("mode", "lora") != "lora" or values.get("adapter", "shared") != "shared":
-            values = {"satellites_per_step": 1} | values
+            values = {"satellites_per_step": 1, "clip_update": 0.0} | values
+        if not on_ground and values.get("mode", "lora") != "lora":
+            values = {"augment": "dihedral"} | values
         if on_ground:
             values = {"head_learning_rate": 3e-3} | values
         match values.get("mode", "lora"):
@@ -986,7 +990,7 @@ class Training(Table):
 
     @model_validator(mode="after")
     def _turns_tokens_on_the_ground(self) -> Training:
-        if self.augment == "token-dihedral" and not (self.mode == "lora" or self.labels == "ground"):
+        if self.augment == "token-dihedral" and not self.ground_takes_each_step:
             raise ValueError(
                 f'augment: found "token-dihedral" in mode {self.mode} with labels = "{self.labels}"; allowed "none", '
                 '"dihedral", except in mode lora or with labels = "ground", where the ground turns tokens in every step'
@@ -1016,6 +1020,11 @@ class Training(Table):
     def on_ground(self) -> bool:
         """Whether the ground trains by itself: on images, or on features with their labels."""
         return self.mode == "downlink" or self.labels == "ground"
+
+    @property
+    def ground_takes_each_step(self) -> bool:
+        """Whether features go through the backbone anew in every step, on the ground, under a view of their own."""
+        return self.mode == "lora" or self.labels == "ground"
 
     @property
     def shares_head(self) -> bool:
@@ -1197,11 +1206,20 @@ class Scenario(Table):
     data: Data = Data()
     lora: Lora = Lora()
     crossings: CrossingSettings = CrossingSettings()
-    training: Training = Training()
+    training: Training = Field(Training(), validate_default=True)
     strategy: Strategy = Strategy()
     planning: Planning = Planning()
     imaging: Imaging = Imaging()
     uncertainty: Uncertainty = Uncertainty()
+
+    @field_validator("training")
+    @classmethod
+    def _turns_pixels_before_blocks_on_board(cls, training: Training, info: ValidationInfo) -> Training:
+        """Make the default what can be: tokens cannot be turned behind blocks."""
+        split = info.data.get("split")
+        if split is None or not split.onboard_blocks or "augment" in training.model_fields_set:
+            return training
+        return training.model_copy(update={"augment": "dihedral"})
 
     @field_validator("epoch", mode="before")
     @classmethod

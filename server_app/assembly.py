@@ -90,8 +90,12 @@ def ground_segment(run: ServerRun, mission: MissionInputs) -> GroundSegment:
         adapters = (SHARED,)
     elif training.mode == "lora":
         adapters = mission.satellites
-    token_views = TokenViews.of(model) if training.augment == "token-dihedral" else None
     device = choose_device(training.device)
+    token_views = (
+        TokenViews.of(model, scenario.crossings.features, device)
+        if training.augment == "token-dihedral"
+        else None
+    )
     steps = BackboneExecutor(
         model.backbone,
         mission.lora,

@@ -20,7 +20,7 @@ from mission.schema import HEAD_KINDS, Model, Scenario
 from mission.task_rules import DENSE_KINDS, require_task_fits
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
-from skysplit.trained_model import model_of
+from skysplit.trained_model import model_of, require_views_of_profile
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.mission_totals import Case
 from strategies.problem.storage import Storage
@@ -34,10 +34,10 @@ _ROOM_GB = 1e9  # stands for room for all features
 def costs_of(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
+        require_views_of_profile(scenario)
         costs = published(scenario.planning.profile).cut(
             scenario.split.blocks_on_board, scenario.split.head_blocks
         )
-        _require_token_views(scenario, costs)
         return _with_head(costs, scenario)
     from learning.imagery import imagery_of
     from learning.task import task_of
@@ -90,17 +90,6 @@ def _name_of(model: Model) -> str:
     """What the model is called: the folder's name where a path is set, else its name."""
     folder = given_path(model.path, "model.path")
     return Path(os.path.abspath(folder)).name if folder else model.name
-
-
-def _require_token_views(scenario: Scenario, costs: Profile) -> None:
-    """Refuse token views of a published model whose family, as far as it is known, has none."""
-    if scenario.training.augment != "token-dihedral":
-        return
-    from splitmodel.families import families
-    from splitmodel.token_views import require_token_views
-
-    family = families().get(costs.family)
-    require_token_views(costs.family, family is None or family.token_views, scenario.split.blocks_on_board)
 
 
 def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:

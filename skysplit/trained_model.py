@@ -57,9 +57,24 @@ def check_model(scenario: Scenario) -> None:
     """
     if scenario.split.onboard_blocks == "auto":
         scenario = with_cut(scenario, 0)
+    if scenario.planning.profile:
+        require_views_of_profile(scenario)
     plain = Model(name=scenario.model.name, random_init=scenario.model.random_init)
     cut = scenario.split.blocks_on_board or scenario.split.head_blocks or scenario.training.adapted_blocks
     parts = (scenario.lora.targets, scenario.task.head)
     as_it_is = scenario.model == plain and parts == ("auto", "linear") and not cut
     if not (as_it_is and scenario.model.name in SHIPPED):
         model_of(scenario)
+
+
+def require_views_of_profile(scenario: Scenario) -> None:
+    """Raise `NoTokenViewsError` for token views of a published model whose family, as far as it is known, has none."""
+    if scenario.training.augment != "token-dihedral":
+        return
+    from splitmodel.costs.published import published
+    from splitmodel.families import families
+    from splitmodel.token_views import require_token_views
+
+    name = published(scenario.planning.profile).family
+    family = families().get(name)
+    require_token_views(name, family is None or family.token_views, scenario.split.blocks_on_board)

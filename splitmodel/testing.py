@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from splitmodel.costs.profile import profile
 from splitmodel.costs.published import Profile
 from splitmodel.families.protocol import ModelInput
+from splitmodel.imagery.natural_noise import natural_noise
 from splitmodel.imagery.views import view
 from splitmodel.lora.adapters import LoraSettings, add_lora, lora_targets, save_adapter, trainable_state
 from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
@@ -135,20 +136,34 @@ def _check_parts(split: SplitModel, directory: str | Path, wanted: ModelInput) -
 
 @torch.no_grad()
 def _check_token_views(split: SplitModel) -> None:
-    """Of an image whose patches are each of one colour, the embedding turns as the pixels do."""
+    """Tokens turn as the pixels do: of patches of one colour by their places alone, of others nearly."""
     if not split.backbone.family.has_token_views(split.config):
         return
     layout, preprocess = split.backbone.layout, split.preprocess
-    shape = 1, len(preprocess.mean), layout.rows, layout.columns
+    channels, size = len(preprocess.mean), (preprocess.height, preprocess.width)
+    blank = split.embedding(torch.zeros(1, channels, *size))[0]
+    nothing = torch.zeros(VIEWS["token-dihedral"], layout.groups, *2 * blank.shape[-1:])
+    by_place = TokenViews(
+        layout, blank, inside_VGDD=nothing, quarters=size[0] == size[1] and layout.rows == layout.columns
+    )
+    shape = 1, channels, layout.rows, layout.columns
     colours = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    sides = preprocess.height // layout.rows, preprocess.width // layout.columns
-    pixels = colours.repeat_interleave(sides[0], -2).repeat_interleave(sides[1], -1)
-    every = np.arange(VIEWS["token-dihedral"])
-    expected = split.embedding(view(pixels.expand(len(every), -1, -1, -1), every))
-    features = split.embedding(pixels).expand(len(every), -1, -1)
-    output = TokenViews.of(split)(features, every)
-    scale = float(expected.abs().max())
-    torch.testing.assert_close(output / scale, expected / scale, rtol=0, atol=1e-5)
+    sides = size[0] // layout.rows, size[1] // layout.columns
+    flat = colours.repeat_interleave(sides[0], -2).repeat_interleave(sides[1], -1)
+    assert _error_of_views(by_place, split, flat) < 1e-5
+    images, _ = natural_noise(8, channels, height=size[0], width=size[1], seed=1)
+    assert _error_of_views(TokenViews.of(split), split, images) < 0.5 * _error_of_views(
+        by_place, split, images
+    )
+
+
+def _error_of_views(token_views: TokenViews, split: SplitModel, pixels: Tensor) -> float:
+    """The largest difference to the embedding of turned pixels, of the largest of its values."""
+    every = np.tile(np.arange(VIEWS["token-dihedral"]), len(pixels))
+    repeated = pixels.repeat_interleave(VIEWS["token-dihedral"], 0)
+    expected = split.embedding(view(repeated, every))
+    difference = token_views(split.embedding(repeated), every) - expected
+    return float(difference.abs().max() / expected.abs().max())
 
 
 def _draw(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

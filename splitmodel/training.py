@@ -73,7 +73,9 @@ def take_step(optimizer: torch.optim.AdamW, clip_update: float) -> None:
         for group, old in zip(groups, before, strict=True):
             moves = [weights - was for weights, was in zip(group["params"], old, strict=True)]
             count = sum(move.numel() for move in moves)
-            length = float(torch.stack([move.norm() for move in moves]).norm())
+            # In float64: the square of a step that leads astray must not be infinite, or nothing would be left of it.
+            norms = [torch.linalg.vector_norm(move, dtype=torch.float64) for move in moves]
+            length = float(torch.stack(norms).norm())
             longest = clip_update * group["lr"] * math.sqrt(count)
             if length > longest:
                 for weights, was, move in zip(group["params"], old, moves, strict=True):

@@ -139,7 +139,6 @@ class CentralizedTrainer:
     def _train(self, targets_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """One round; of each image, how its loss was and what share of it was recognised, means over its passes."""
         training, model, task = self._scenario.training, self._model, self._task
-        token_grid = model.embedding.grid if training.augment == "token-dihedral" else None
         head = torch.optim.AdamW(
             model.head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
         )
@@ -155,7 +154,7 @@ class CentralizedTrainer:
                 (pooled_BD,) = self._steps.forward(number, [request])
             else:
                 pooled_BD = self._pooled.get(batch)
-            targets = task.under_views(targets_N[batch.indices], batch.views, token_grid)
+            targets = task.under_views(targets_N[batch.indices], batch.views)
             head.param_groups[0]["lr"] = learning_rate(
                 training.head_learning_rate, training.schedule, progress
             )

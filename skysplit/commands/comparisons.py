@@ -32,7 +32,7 @@ from skysplit.commands.arguments import (
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal, busy, progress_bar
-from splitmodel.costs.published import Profile, published
+from splitmodel.costs.published import Profile
 from strategies.analysis.compare import headings_of
 
 _NARROWEST, _IN_A_FILE = (
@@ -106,7 +106,13 @@ def compare(
         with busy("reading the model and counting its images"):
             resolved = chosen_cut(resolved, contacts)
             samples = samples_of(resolved, contacts)
-            profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
+            planned = [
+                resolved.model_copy(
+                    update={"planning": resolved.planning.model_copy(update={"profile": name.strip()})}
+                )
+                for name in names
+            ]
+            profiles = [costs_of(one) for one in planned or [resolved]]
         if accuracy:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
             resolved = resolved.model_copy(update={"training": training})

@@ -375,6 +375,7 @@ def _write_scenario(file: Path, choices: MissionChoices) -> None:
         from skysplit.new_mission.mission_choices import chosen_values, model_words, option_errors
         from skysplit.new_mission.new_scenario import new_scenario
         from skysplit.trained_model import check_model
+        from splitmodel.families import NoTokenViewsError
 
     try:
         with busy("checking what was chosen"):
@@ -384,7 +385,12 @@ def _write_scenario(file: Path, choices: MissionChoices) -> None:
             values |= _label_values(scenario, choices.data)
             scenario, text = new_scenario(file, values, origins)
         with busy("checking the model and its images"):
-            check_model(scenario)
+            try:
+                check_model(scenario)
+            except NoTokenViewsError:
+                values |= {"training.augment": "dihedral"}
+                scenario, text = new_scenario(file, values, origins)
+                check_model(scenario)
             if choices.data:
                 check_imagery(scenario)
         contacts = planned_contacts(scenario)

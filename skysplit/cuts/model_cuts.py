@@ -119,11 +119,6 @@ def require_cuts(scenario: Scenario) -> None:
         raise ValueError(
             f"training.mode: found {scenario.training.mode!r}, which has no split; allowed: head, lora"
         )
-    if scenario.training.augment == "token-dihedral":
-        raise ValueError(
-            'training.augment: found "token-dihedral", which has one place to cut, behind the embedding; allowed: '
-            '"none", "dihedral"'
-        )
 
 
 def settled(scenario: Scenario, contacts: ContactPlan | None = None) -> SettledCut:
@@ -139,6 +134,11 @@ def settled(scenario: Scenario, contacts: ContactPlan | None = None) -> SettledC
     if split.onboard_blocks != "auto":
         return SettledCut(scenario)
     require_cuts(scenario)
+    if scenario.training.augment == "token-dihedral":
+        raise ValueError(
+            'training.augment: found "token-dihedral" with split.onboard_blocks = "auto", and tokens are turned where '
+            'no block is on board; allowed: "none", "dihedral"'
+        )
     contacts = contacts or contact_plan_of(scenario, constellation_of(scenario))
     blocks = costs_of(with_cut(scenario, 0, 0)).blocks
     most = blocks - split.head_blocks - max(1, scenario.training.adapted_blocks)

@@ -5,7 +5,7 @@ architecture. Families of `transformers` share `transformer_family`; Prithvi and
 `splitmodel.testing` proves a family.
 """
 
-from splitmodel.families.errors import ModelLoadError, UnsupportedModelError
+from splitmodel.families.errors import ModelLoadError, NoTokenViewsError, UnsupportedModelError
 from splitmodel.families.protocol import (
     Acquisition,
     Family,
@@ -23,6 +23,7 @@ __all__ = [
     "Family",
     "ModelInput",
     "ModelLoadError",
+    "NoTokenViewsError",
     "PoolingKind",
     "Statistics",
     "TokenLayout",

@@ -8,5 +8,9 @@ class ModelLoadError(ValueError):
     allowed."""
 
 
+class NoTokenViewsError(ModelLoadError):
+    """The model's tokens cannot be turned where they cross."""
+
+
 class UnsupportedModelError(ModelLoadError):
     """The model is of a type that SkySplit does not know how to split."""

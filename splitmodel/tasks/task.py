@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import Decoder, PatchGrid
 from splitmodel.heads import HeadMaker
 from splitmodel.imagery import ImageSet
-from splitmodel.imagery.views import turned, view
+from splitmodel.imagery.views import view
 from splitmodel.preprocess import Preprocess
 from splitmodel.tasks.scores import Score, Scorer
 
@@ -125,22 +124,14 @@ class Task(ABC):
         """Return what the ground needs of targets to scale them; ``None`` where they are not scaled."""
         return None
 
-    def under_views(
-        self, targets: Tensor, views_B: NDArray[np.int64], token_grid: PatchGrid | None = None
-    ) -> Tensor:
+    def under_views(self, targets: Tensor, views_B: NDArray[np.int64]) -> Tensor:
         """Return targets under the views of their images.
 
         Args:
             targets: As :meth:`targets` gives them.
             views_B: Of each image, see :func:`splitmodel.imagery.views.view`.
-            token_grid: Where the grid of tokens is turned and not the image: then the inside of each patch stays as it
-                is, here as there.
         """
-        if not self.is_dense:
-            return targets
-        if token_grid is None:
-            return view(targets[:, None], views_B)[:, 0]
-        return _patches_turned(targets, views_B, token_grid)
+        return view(targets[:, None], views_B)[:, 0] if self.is_dense else targets
 
     def to_wire(self, targets: Tensor) -> NDArray:
         """Return targets as they cross."""
@@ -171,19 +162,3 @@ def mean_score(score: Score, weights: Mapping[str, int]) -> float:
     if not scored:
         return float("nan")
     return float(np.average([score.by_group[name] for name in scored], weights=list(scored.values())))
-
-
-def _patches_turned(targets_BHW: Tensor, views_B: NDArray[np.int64], grid: PatchGrid) -> Tensor:
-    tall, wide = grid.side
-    height, width = grid.rows * tall, grid.columns * wide
-    quarters = grid.height == grid.width and grid.rows == grid.columns
-    result = targets_BHW.clone()
-    patches = (
-        targets_BHW[:, :height, :width].unflatten(2, (grid.columns, wide)).unflatten(1, (grid.rows, tall))
-    )
-    by_place = patches.permute(0, 2, 4, 1, 3)  # B, inside of a patch, grid
-    for number in np.unique(views_B):
-        rows = torch.from_numpy(np.flatnonzero(views_B == number))
-        placed = turned(by_place[rows], int(number), quarters=quarters)
-        result[rows, :height, :width] = placed.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
-    return result

@@ -20,6 +20,7 @@ from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from splitmodel.imagery.views import view
 from splitmodel.parts import SplitModel
+from splitmodel.token_views import TokenViews
 from strategies.planner.step_order import Schedule, ScheduledStep
 
 SMALL = {
@@ -33,6 +34,7 @@ SMALL = {
 }
 ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
+PIXELS_TURNED = {"training.augment": "dihedral"}  # as where no ground turns tokens
 CLIP = 0.6  # most steps of these missions are longer, some are shorter
 
 
@@ -88,20 +90,12 @@ def batched(*batches: str, delay: int = 0) -> Schedule:
 
 
 def logits_under_views(scenario: Scenario, model: SplitModel, pixels: Tensor, views: NDArray) -> Tensor:
-    """What a whole ViT in one place says of pixels as they came, with the scenario's augmentation."""
+    """What a whole model in one place says of pixels as they came, with the scenario's augmentation."""
     pixels = model.preprocess(pixels)
     if scenario.training.augment == "dihedral":
         return model(view(pixels, views))
     with torch.no_grad():
-        features = model.embedding(pixels)
-        transformer: Any = model.backbone.transformer
-        positions = transformer.embeddings.position_embeddings[0, 1:]
-        side = round(len(positions) ** 0.5)
-        for row, number in enumerate(views.tolist()):
-            grid = (features[row, 1:] - positions).unflatten(0, (side, side))
-            grid = torch.rot90(grid, number % 4, dims=(0, 1))
-            grid = grid.flip(1) if number >= 4 else grid
-            features[row, 1:] = grid.flatten(0, 1) + positions
+        features = TokenViews.of(model, scenario.crossings.features)(model.embedding(pixels), views)
     return model.head(model.backbone(features))
 
 

@@ -113,7 +113,11 @@ def test_parameters_bytes_and_flops_are_counted_exactly(two_layers: HeadMaker) -
 
 
 def test_a_published_model_is_planned_with_it(two_layers: HeadMaker) -> None:
-    settings = {"planning.profile": "RemoteCLIP ViT-B/32 vision", "planning.samples": 32}
+    settings = {
+        "planning.profile": "RemoteCLIP ViT-B/32 vision",
+        "planning.samples": 32,
+        "training.augment": "dihedral",
+    }
     plain = costs_of(load_scenario("paper", settings))
     costs = costs_of(load_scenario("paper", settings | {"task.head": "two-layers"}))
     weights = plain.hidden * HIDDEN_LAYER + HIDDEN_LAYER * 10  # classes, as nothing says how many

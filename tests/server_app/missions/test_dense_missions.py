@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from small_missions import (
     ALONE,
     EXACT,
+    PIXELS_TURNED,
     SMALL,
     Mission,
     interrupted,
@@ -202,7 +203,7 @@ def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_th
     settings = (
         ALONE | EXACT | {"split.bottleneck": bottleneck, "task.decoder": decoder, "training.head": head}
     )
-    settings |= {"split.head_blocks": head_blocks}
+    settings |= PIXELS_TURNED | {"training.clip_update": 0.0, "split.head_blocks": head_blocks}
     settings |= {"training.rounds": 1, "training.local_epochs": 2, "training.micro_batches": 3}
     directory = fly(over(tiles, four_bands) | settings)
     run = read_run(directory)

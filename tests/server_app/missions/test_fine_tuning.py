@@ -20,6 +20,7 @@ from small_missions import (
     ALONE,
     CLIP,
     EXACT,
+    PIXELS_TURNED,
     SMALL,
     Mission,
     clipped_step,
@@ -301,7 +302,8 @@ def test_a_run_ends_with_the_round_that_reaches_the_target(fly: Mission) -> None
 
 def test_a_satellite_that_holds_the_whole_model_trains_it_as_the_split_does(fly: Mission) -> None:
     """One satellite, one round, no codec: only where the backbone computes is different."""
-    settings = EXACT | ALONE | {"training.rounds": 1, "lora.dropout": 0.1, "training.clip_update": CLIP}
+    settings = EXACT | ALONE | PIXELS_TURNED
+    settings |= {"training.rounds": 1, "lora.dropout": 0.1, "training.clip_update": CLIP}
     split = trained(fly(settings, out="split"))
     on_board = trained(fly(settings | {"training.mode": "onboard-lora"}, out="on-board"))
     assert split.keys() == on_board.keys()

@@ -16,6 +16,7 @@ from small_missions import (
     ALONE,
     CLIP,
     EXACT,
+    PIXELS_TURNED,
     SMALL,
     Mission,
     clipped_step,
@@ -192,7 +193,8 @@ def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(
 def test_with_one_satellite_labels_on_the_ground_train_as_the_split_and_as_its_images_on_the_ground(
     fly: Mission,
 ) -> None:
-    settings = EXACT | ALONE | {"training.head_learning_rate": 3e-3}
+    settings = EXACT | ALONE | PIXELS_TURNED
+    settings |= {"training.head_learning_rate": 3e-3, "training.clip_update": CLIP}
     split = trained(fly(settings, out="split"))
     for name, other in {"labels": ON_GROUND, "images": {"training.mode": "downlink"}}.items():
         found = trained(fly(settings | other, out=name))

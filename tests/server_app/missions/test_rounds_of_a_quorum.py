@@ -12,7 +12,19 @@ import pytest
 import torch
 from flwr.app import Message
 from safetensors.torch import load_file
-from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
+from small_missions import (
+    ALONE,
+    CLIP,
+    EXACT,
+    PIXELS_TURNED,
+    SMALL,
+    Mission,
+    interrupted,
+    resumed,
+    rows_as_planned,
+    same,
+    trained,
+)
 
 from mission.record import RunRecord
 from mission.scenario import ScenarioError, load_scenario
@@ -134,7 +146,7 @@ def test_more_planes_than_there_are_are_one_error() -> None:
 
 
 def test_the_ground_with_all_images_of_one_satellite_takes_the_steps_of_the_split(fly: Mission) -> None:
-    same = EXACT | ALONE | {"training.head_learning_rate": 3e-3}
+    same = EXACT | ALONE | PIXELS_TURNED | {"training.head_learning_rate": 3e-3, "training.clip_update": CLIP}
     split = trained(fly(same, out="split"))
     central = trained(fly(same | {"training.mode": "downlink"}, out="central"))
     assert split.keys() == central.keys()

@@ -88,7 +88,7 @@ def test_with_token_views_features_cross_once_and_a_frozen_backbone_still_sees_e
 
 
 def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> None:
-    scenario = load_scenario("walker-12", SMALL | {"training.rounds": 20})
+    scenario = load_scenario("walker-12", SMALL | {"training.rounds": 20, "training.augment": "dihedral"})
     small = dataclasses.replace(COSTS, image_bytes=50.0)
     (said,) = advice(scenario, small, SAMPLES, Framing())
     turned = scenario.model_copy(
@@ -105,7 +105,7 @@ def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> Non
 def test_who_is_warned_of_bytes_hears_of_keys_that_save_some_alone() -> None:
     """Without a cache fewer views save nothing, and a ground that has the labels keeps what it has received anyway."""
     small = dataclasses.replace(COSTS, image_bytes=50.0)
-    settings = SMALL | {"training.rounds": 20}
+    settings = SMALL | {"training.rounds": 20, "training.augment": "dihedral"}
 
     def said(changes: dict[str, object]) -> str:
         (sentence,) = advice(load_scenario("walker-12", settings | changes), small, SAMPLES, Framing())

@@ -249,8 +249,18 @@ def test_a_cut_that_cannot_be_is_refused() -> None:
             'training.augment: found "token-dihedral" with split.onboard_blocks = 1',
         ),
         (
-            ["cuts", "walker-12", *SMALL, "--set", "training.augment=token-dihedral"],
-            'training.augment: found "token-dihedral", which has one place to cut',
+            [
+                "plan",
+                "walker-12",
+                *SMALL,
+                "--set",
+                "split.onboard_blocks=auto",
+                "--set",
+                "split.round_limit_s=1000",
+                "--set",
+                "training.augment=token-dihedral",
+            ],
+            'training.augment: found "token-dihedral" with split.onboard_blocks = "auto"',
         ),
         (
             ["plan", "walker-12", "--set", "training.mode=downlink", "--set", "split.onboard_blocks=1"],
