@@ -224,3 +224,33 @@ def test_what_acts_on_averages_is_refused_for_a_shared_head(key: str, value: obj
         load_scenario("demo", {"training.head": "shared", "training.adapter": "per-satellite"})
     assert load_scenario("demo", {"training.head": "shared"}).training.head_learning_rate == 0.003
     assert load_scenario("demo", {}).training.head_learning_rate == 0.03
+
+
+@pytest.mark.parametrize(
+    ("settings", "augment", "clip_update"),
+    [
+        ({}, "token-dihedral", 1.0),
+        ({"training.augment": "dihedral", "training.clip_update": 0.5}, "dihedral", 0.5),
+        ({"split.head_blocks": 1}, "token-dihedral", 1.0),
+        ({"split.onboard_blocks": 1}, "dihedral", 1.0),
+        ({"split.onboard_blocks": "auto", "split.leak_limit": 0.9}, "dihedral", 1.0),
+        ({"training.adapter": "per-satellite"}, "token-dihedral", 0.0),
+        ({"training.mode": "head"}, "dihedral", 0.0),
+        ({"training.mode": "head", "training.labels": "ground"}, "token-dihedral", 0.0),
+        ({"training.mode": "downlink"}, "dihedral", 0.0),
+        ({"training.mode": "onboard-lora"}, "dihedral", 0.0),
+    ],
+    ids=str,
+)
+def test_tokens_are_turned_by_default_where_the_ground_takes_each_step_behind_the_embedding(
+    settings: dict[str, object], augment: str, clip_update: float
+) -> None:
+    training = load_scenario("demo", settings).training
+    assert (training.augment, training.clip_update) == (augment, clip_update)
+
+
+def test_a_scenario_without_a_table_for_training_has_the_defaults_of_one(tmp_path: Path) -> None:
+    (tmp_path / "few.toml").write_text(MINIMAL)
+    (tmp_path / "cut.toml").write_text(MINIMAL + "[split]\nonboard_blocks = 1\n")
+    found = [load_scenario(str(tmp_path / name)).training.augment for name in ("few.toml", "cut.toml")]
+    assert found == ["token-dihedral", "dihedral"]

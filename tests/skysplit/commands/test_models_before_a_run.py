@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from mission.scenario import load_scenario
 from skysplit.cli import app
 
 RUNNER = CliRunner()
@@ -170,3 +171,22 @@ def test_models_lists_families_and_sizes_and_says_which_can_only_be_planned() ->
     table = RUNNER.invoke(app, ["models"]).stdout
     assert "planned only" in table
     assert "galileo" in table
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_init_writes_the_views_that_a_model_without_token_views_can_have(
+    tmp_path: Path, published: bool
+) -> None:
+    a_clip(tmp_path)
+    model = "RemoteCLIP ViT-B/32 vision" if published else str(tmp_path)
+    file = tmp_path / "ours.toml"
+    done = RUNNER.invoke(app, ["init", str(file), "--satellites", "2", "--planes", "1", "--model", model])
+    assert done.exit_code == 0, done.output
+    assert load_scenario(str(file)).training.augment == "dihedral"
+
+
+def test_published_models_are_compared_as_they_can_be_trained() -> None:
+    words = ["compare", "paper", *SMALL, "--starts", "1", "--models", "RemoteCLIP ViT-B/32 vision"]
+    done = RUNNER.invoke(app, words)
+    assert done.exit_code == 1
+    assert "family clip_vision_model, whose positions cannot be told from its patches" in done.output
