@@ -205,6 +205,7 @@ def cases_of(
     from strategies.analysis.cases import standard_cases
     from strategies.analysis.schedules import published_cases
 
+    scenario = _with_token_views(scenario, costs)
     workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(contacts))
     with_room = dataclasses.replace(workloads, scenario=_with_room(scenario))
 
@@ -231,6 +232,19 @@ def cases_of(
     return tuple(
         case if case.one_round.central else dataclasses.replace(case, labels=labels) for case in cases
     )
+
+
+def _with_token_views(scenario: Scenario, costs: Profile) -> Scenario:
+    """The scenario with the views that cases have where the ground takes each step, if its own mode has none such.
+
+    There "dihedral" is no choice: tokens cannot be turned. All other cases turn pixels in any case.
+    """
+    training = scenario.training
+    if training.augment != "dihedral" or training.ground_takes_each_step or scenario.split.onboard_blocks:
+        return scenario
+    if not costs.token_views:
+        return scenario
+    return scenario.model_copy(update={"training": training.model_copy(update={"augment": "token-dihedral"})})
 
 
 def _with_room(scenario: Scenario) -> Scenario:

@@ -68,13 +68,12 @@ def check_model(scenario: Scenario) -> None:
 
 
 def require_views_of_profile(scenario: Scenario) -> None:
-    """Raise `NoTokenViewsError` for token views of a published model whose family, as far as it is known, has none."""
-    if scenario.training.augment != "token-dihedral":
-        return
+    """Raise `NoTokenViewsError` for token views of a published model that has none."""
     from splitmodel.costs.published import published
-    from splitmodel.families import families
-    from splitmodel.token_views import require_token_views
 
-    name = published(scenario.planning.profile).family
-    family = families().get(name)
-    require_token_views(name, family is None or family.token_views, scenario.split.blocks_on_board)
+    costs, blocks = published(scenario.planning.profile), scenario.split.blocks_on_board
+    if scenario.training.augment != "token-dihedral" or (costs.token_views and not blocks):
+        return
+    from splitmodel.token_views import require_token_views  # and torch with it
+
+    require_token_views(costs.family, costs.token_views, blocks)

@@ -80,6 +80,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         image_bytes=float(len(preprocess.mean) * preprocess.height * preprocess.width),  # 8 bits a value
         lowest_block_saves_flops=other - lowest,
         family=split.backbone.family.name,
+        token_views=split.backbone.family.has_token_views(split.config),
         returned=shape if len(shape) > 1 else (),
         head_table=head.table_shape if isinstance(head, PatchHead | VectorHead) else (),
         patches=layout.rows * layout.columns,

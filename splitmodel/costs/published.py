@@ -36,6 +36,7 @@ class Profile:
             needs a gradient; contained in `lora_backward_flops`.
         image_bytes: one raw image as the model takes it, or as the data has it: bands × pixels × bytes of a value.
         family: of `splitmodel.families`, which trains the model; empty for one that can only be planned with.
+        token_views: whether the ground can turn its tokens, see :mod:`splitmodel.token_views`.
         returned: shape of what comes back of one image; empty for one pooled state, (hidden,).
         head_table: shape of all the head's parameters as they cross; empty for a linear layer on pooled states.
         patches, patch_pixels: patches of an image and pixels of a patch, for a head that answers at every pixel; 0
@@ -63,6 +64,7 @@ class Profile:
     lowest_block_saves_flops: float = 0.0
     image_bytes: float = 0.0
     family: str = ""
+    token_views: bool = True
     returned: tuple[int, ...] = ()
     head_table: tuple[int, ...] = ()
     patches: int = 0
