@@ -101,18 +101,11 @@ def compare(
     except ValueError as error:
         fail(str(error))
     contacts = planned_contacts(resolved)
-    names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     try:
         with busy("reading the model and counting its images"):
             resolved = chosen_cut(resolved, contacts)
             samples = samples_of(resolved, contacts)
-            planned = [
-                resolved.model_copy(
-                    update={"planning": resolved.planning.model_copy(update={"profile": name.strip()})}
-                )
-                for name in names
-            ]
-            profiles = [costs_of(one) for one in planned or [resolved]]
+            profiles = _profiles(resolved, models or "")
         if accuracy:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
             resolved = resolved.model_copy(update={"training": training})
@@ -231,6 +224,14 @@ def comparison_table(rows: list[dict[str, str]], console: Terminal) -> Table:
         if console.measure(table, options=without_limit).maximum <= console.width:
             break
     return table
+
+
+def _profiles(scenario: Scenario, models: str) -> list[Profile]:
+    """Sizes of the published models that are named, or of the scenario's own."""
+    names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
+    planning = [scenario.planning.model_copy(update={"profile": name.strip()}) for name in names]
+    scenarios = [scenario.model_copy(update={"planning": table}) for table in planning]
+    return [costs_of(scenario) for scenario in scenarios or [scenario]]
 
 
 def _accuracies(run: Path) -> list[float]:
