@@ -92,12 +92,7 @@ class Satellite:
             mean=self.run_config.band_means,
             deviation=self.run_config.band_deviations,
         )
-        return OnBoard(
-            images,
-            embedding,
-            task=task,
-            tail=tail,
-        )
+        return OnBoard(images, embedding, task=task, tail=tail)
 
     @property
     def preprocess(self) -> Preprocess:

@@ -9,9 +9,8 @@ from torch import Tensor
 
 # From haze to the full range of what a sensor is made for.
 _LEAST_CONTRAST, _MOST_CONTRAST = 0.03, 0.3
-_COMMON = (
-    0.9  # part of the variance that all channels share: spectral bands are bright and dark in the same places
-)
+# Of the variance, what all channels share: spectral bands are bright and dark in the same places.
+_COMMON = 0.9
 
 
 def natural_noise(count: int, channels: int, *, height: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
