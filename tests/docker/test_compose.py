@@ -112,8 +112,10 @@ def mission() -> list[str]:
         "crossings.features": "fp32",
         "crossings.hidden": "fp32",
         "crossings.gradients": "fp32",
-        # Slow enough that the links set the time, which two cores for nine containers do not keep to.
+        # Slow enough that the links set the time, which two cores for nine containers do not keep to; and features of
+        # new views cross in the second round, too, which would be over in a second without them.
         "links.sgl.down_mbps": 5,
+        "training.augment": "dihedral",
     }
     name = "walker-12"
     if "SKYSPLIT_DATA" in os.environ and Path(os.environ["SKYSPLIT_DATA"]).is_dir():
