@@ -1023,7 +1023,7 @@ class Training(Table):
 
     @property
     def ground_takes_each_step(self) -> bool:
-        """Whether features go through the backbone anew in every step, on the ground, under a view of their own."""
+        """Whether the ground runs the backbone in every training step, so that it can turn the tokens each time."""
         return self.mode == "lora" or self.labels == "ground"
 
     @property

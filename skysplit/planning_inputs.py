@@ -240,9 +240,8 @@ def _with_token_views(scenario: Scenario, costs: Profile) -> Scenario:
     There "dihedral" is no choice: tokens cannot be turned. All other cases turn pixels in any case.
     """
     training = scenario.training
-    if training.augment != "dihedral" or training.ground_takes_each_step or scenario.split.onboard_blocks:
-        return scenario
-    if not costs.token_views:
+    turns_pixels = training.augment == "dihedral" and not training.ground_takes_each_step
+    if not turns_pixels or scenario.split.onboard_blocks or not costs.token_views:
         return scenario
     return scenario.model_copy(update={"training": training.model_copy(update={"augment": "token-dihedral"})})
 

@@ -125,6 +125,11 @@ def _by_group(tokens_BTD: Tensor, layout: TokenLayout) -> Tensor:
     return tokens_BTD[:, layout.prefix :].unflatten(1, (layout.patches, layout.groups))
 
 
+def _of_groups(tokens_BTD: Tensor, layout: TokenLayout) -> Tensor:
+    """Patch tokens of all images, shape (groups, B · patches, D)."""
+    return _by_group(tokens_BTD, layout).permute(2, 0, 1, 3).flatten(1, 2)
+
+
 def _turned_inside(split: SplitModel, blank_TD: Tensor, codec: str, *, quarters: bool) -> Tensor:
     """Return `inside_VGDD` of :class:`TokenViews`.
 
@@ -141,18 +146,14 @@ def _turned_inside(split: SplitModel, blank_TD: Tensor, codec: str, *, quarters:
     crossing = tensors.Crossing.FEATURES, SplitScaling(scaling, scaling)
     arrived = tensors.decode(tensors.encode(sent, codec, *crossing), codec, sent.shape, *crossing)
     content = weight * (arrived - blank_TD)
-    rows_GND = _by_group(content, layout).permute(2, 0, 1, 3).flatten(1, 2)
-    gram_GDD = rows_GND.mT @ rows_GND
+    rows_GND = _of_groups(content, layout)
+    gram_GDD = rows_GND.mT @ rows_GND  # the same under every view, which only moves the rows
     ridge = _RIDGE * gram_GDD.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    gram_GDD += ridge * torch.eye(size, dtype=gram_GDD.dtype)
+    factors = torch.linalg.lu_factor(gram_GDD + ridge * torch.eye(size, dtype=gram_GDD.dtype))
     inside_VGDD = torch.zeros(_VIEWS, layout.groups, size, size)
-    for number, order_T in enumerate(_places(layout, quarters=quarters)):
-        if number == 0:
-            continue
+    for number, order_T in enumerate(_places(layout, quarters=quarters)[1:], start=1):
         wanted = weight * (split.embedding(view(pixels, np.full(count, number))) - blank_TD)
         moved = content[:, order_T]
-        change, given = (
-            _by_group(rows, layout).permute(2, 0, 1, 3).flatten(1, 2) for rows in (wanted - moved, moved)
-        )
-        inside_VGDD[number] = torch.linalg.solve(gram_GDD, given.mT @ change).float()
+        products_GDD = _of_groups(moved, layout).mT @ _of_groups(wanted - moved, layout)
+        inside_VGDD[number] = torch.linalg.lu_solve(*factors, products_GDD).float()
     return inside_VGDD

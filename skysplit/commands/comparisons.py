@@ -230,8 +230,8 @@ def _profiles(scenario: Scenario, models: str) -> list[Profile]:
     """Sizes of the published models that are named, or of the scenario's own."""
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     planning = [scenario.planning.model_copy(update={"profile": name.strip()}) for name in names]
-    scenarios = [scenario.model_copy(update={"planning": table}) for table in planning]
-    return [costs_of(scenario) for scenario in scenarios or [scenario]]
+    planned = [scenario.model_copy(update={"planning": table}) for table in planning] or [scenario]
+    return [costs_of(case) for case in planned]
 
 
 def _accuracies(run: Path) -> list[float]:

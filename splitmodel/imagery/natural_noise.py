@@ -20,12 +20,12 @@ def natural_noise(count: int, channels: int, *, height: int, width: int, seed: i
     (Field 1987, J. Opt. Soc. Am. A 4(12)). Its deviation, the contrast, shape (count,), is log-uniform.
     """
     generator = torch.Generator().manual_seed(seed)
+    # Twice the size, then cut: the Fourier transform's images repeat, photographs do not.
+    rows, columns = torch.fft.fftfreq(2 * height), torch.fft.rfftfreq(2 * width)
+    frequency = torch.hypot(rows[:, None], columns[None, :])
+    frequency[0, 0] = math.inf
 
     def fields(number: int) -> Tensor:
-        # Twice the size, then cut: the Fourier transform's images repeat, photographs do not.
-        rows, columns = torch.fft.fftfreq(2 * height), torch.fft.rfftfreq(2 * width)
-        frequency = torch.hypot(rows[:, None], columns[None, :])
-        frequency[0, 0] = math.inf
         white = torch.randn(count, number, 2 * height, 2 * width, generator=generator)
         made = torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=white.shape[-2:])
         return (made / made.std())[..., :height, :width]

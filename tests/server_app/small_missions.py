@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -90,13 +91,16 @@ def batched(*batches: str, delay: int = 0) -> Schedule:
 
 
 def logits_under_views(scenario: Scenario, model: SplitModel, pixels: Tensor, views: NDArray) -> Tensor:
-    """What a whole model in one place says of pixels as they came, with the scenario's augmentation."""
+    """Return the unsplit model's logits of raw pixels, augmented as the scenario says."""
     pixels = model.preprocess(pixels)
     if scenario.training.augment == "dihedral":
         return model(view(pixels, views))
     with torch.no_grad():
-        features = TokenViews.of(model, scenario.crossings.features)(model.embedding(pixels), views)
+        features = _token_views(model, scenario.crossings.features)(model.embedding(pixels), views)
     return model.head(model.backbone(features))
+
+
+_token_views = functools.lru_cache(maxsize=1)(TokenViews.of)  # fitted once for all steps of a model
 
 
 Mission = Callable[..., Path]
